@@ -1,55 +1,18 @@
 """Tests on real hosts: those of the inventory that STICKY_INVENTORY names, after site.yml has run on them."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import testinfra
+from deployment import INVENTORY, Run, connect, play
 from testinfra.host import Host
+
 from verify.node import Node
 from verify.topology import Topology
-
-ROOT = Path(__file__).parent.parent.parent
-INVENTORY = os.environ.get("STICKY_INVENTORY", str(ROOT / "inventories" / "lab"))
-PLAYBOOK_SECONDS = 600
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run of ansible-playbook did."""
-
-    rc: int
-    output: str
-
-    def changed(self, host: str) -> int:
-        """Return how many tasks changed a host, from the recap."""
-        recap = next(row for row in self.output.splitlines() if row.startswith(host) and "changed=" in row)
-        return int(recap.split("changed=")[1].split()[0])
-
-
-def play(*arguments: str, venv: Path | None = None) -> Run:
-    """Run ansible-playbook from the checkout on the tests' inventory."""
-    folder = venv / "bin" if venv else Path(sys.executable).parent
-    # ANSIBLE_CONFIG of molecule's own would be read otherwise.
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
-    done = subprocess.run(
-        [str(folder / "ansible-playbook"), "-i", INVENTORY, *arguments],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PLAYBOOK_SECONDS,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout)
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +41,6 @@ def group() -> Callable[[str], list[str]]:
     return lambda name: list(groups[name]["hosts"])
 
 
-def connect(name: str) -> Host:
-    """Return a host by testinfra, over one ssh connection that stays."""
-    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
-
-
 @pytest.fixture(scope="session")
 def web(group: Callable[[str], list[str]]) -> Host:
     return connect(group("web_hosts")[0])
@@ -98,19 +56,3 @@ def nodes() -> Iterator[list[Node]]:
     """Give the balancers as the verifier sees them."""
     with ExitStack() as stack:
         yield [stack.enter_context(Node.of(balancer)) for balancer in Topology.from_inventory(INVENTORY).balancers]
-
-
-def assert_runs(host: Host, unit: str) -> None:
-    """Assert that a unit runs and starts at boot; a failure shows its journal."""
-    service = host.service(unit)
-    evidence = "" if service.is_running else host.check_output(f"journalctl --unit {unit} --lines 30 --no-pager")
-    assert service.is_running, evidence
-    assert service.is_enabled
-
-
-def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for a state; fails with what was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, in vain"
-        time.sleep(0.1)

@@ -16,6 +16,7 @@ import difflib
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,9 +32,11 @@ IN_SYNC = 0x3
 POLL_SECONDS = 0.2
 COMMAND_SECONDS = 60
 
+# A word of HAProxy's configuration, with quotes and escapes.
+WORD = r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s\\"'])+"""
 SECRETS = (
-    re.compile(r"(\bstats\s+auth\s+[^\s:]+:)\S+"),
-    re.compile(r"(\b(?:insecure-)?password\s+)\S+"),
+    re.compile(r"(\bstats\s+auth\s+[^\s:]+:).+"),
+    re.compile(rf"(\b(?:insecure-)?password\s+){WORD}"),
     re.compile(r"(\b(?:Basic|Bearer)[\s\\]+)[^\s\"']+"),
 )
 
@@ -117,6 +120,18 @@ def check(configuration: Path, local_peer: str) -> None:
         raise PeersError("HAProxy would run without its peers, and lose the tables:\n" + "\n".join(warnings))
 
 
+def keep_last_good(configuration: Path, local_peer: str) -> None:
+    """Copy the configuration that is about to be replaced to NAME.last-good, if HAProxy would take it."""
+    try:
+        check(configuration, local_peer)
+    except PeersError:
+        return
+    kept = configuration.with_name(f"{configuration.name}.last-good")
+    temporary = kept.with_name(f".{kept.name}.new")
+    shutil.copy2(configuration, temporary)
+    temporary.replace(kept)
+
+
 def masked(text: str) -> list[str]:
     """Give the lines of a configuration with its secrets masked."""
     for secret in SECRETS:
@@ -142,7 +157,7 @@ def unsynced_sections(show_peers: str) -> list[str]:
 
 def silent_peers(show_peers: str) -> list[str]:
     """Give a sentence for each remote peer without an established session."""
-    found = re.findall(r"^\s+0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) last_status=(\S+)", show_peers, re.MULTILINE)
+    found = re.findall(r"^\s+0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) .*?\blast_status=(\S+)", show_peers, re.MULTILINE)
     silent = [peer for peer in found if peer[2] != "ESTA"]
     return [f"peer {name} at {address} does not answer ({status})" for name, address, status in silent]
 
@@ -185,7 +200,8 @@ def local_peer_of_unit() -> str:
 def extra_options() -> list[str]:
     """Give the arguments of EXTRAOPTS in the unit's environment file; systemd takes the last line that sets it."""
     found = re.findall(r"^\s*EXTRAOPTS=(.*)$", ENVIRONMENT.read_text(), re.MULTILINE) if ENVIRONMENT.exists() else []
-    return shlex.split(shlex.split(found[-1])[0]) if found and found[-1].strip() else []
+    value = found[-1].strip() if found else ""
+    return shlex.split(shlex.split(value)[0] if value.startswith(("'", '"')) else value)
 
 
 def change(action: str, bound: float) -> str:
@@ -266,6 +282,7 @@ def main() -> int:
     checks.add_argument("file", type=Path)
     checks.add_argument("--local-peer", default="", help="the name that -L gives")
     checks.add_argument("--diff", type=Path, help="show the difference to this file too, secrets masked")
+    checks.add_argument("--replaces", type=Path, help="the file that is replaced next; kept as FILE.last-good if good")
     commands.add_parser("wait", help="wait until the tables are in sync with the peers")
     commands.add_parser("apply", help="reload or restart if what runs is not what is configured")
     commands.add_parser("reload", help="reload once in sync, and wait until in sync again")
@@ -279,6 +296,8 @@ def main() -> int:
                     print(f"(not checked: there is no {BINARY} on this host yet)")
                     return 0
             check(arguments.file, arguments.local_peer)
+            if arguments.replaces and arguments.replaces.exists():
+                keep_last_good(arguments.replaces, arguments.local_peer)
             return 0
         if arguments.command == "apply":
             done, peers = apply(arguments.timeout)
@@ -286,7 +305,7 @@ def main() -> int:
             done, peers = "in sync", wait_until_in_sync(arguments.timeout)
         else:
             done, peers = f"{arguments.command}: done", change(arguments.command, arguments.timeout)
-    except (PeersError, OSError, subprocess.TimeoutExpired) as error:
+    except (PeersError, OSError, ValueError, subprocess.TimeoutExpired) as error:
         print(f"haproxy-peers: {error}", file=sys.stderr)
         return 1
     print(done)

@@ -1,0 +1,230 @@
+"""The parts of haproxy-peers that need no HAProxy, on what real ones wrote (tests/verify/fixtures)."""
+
+import importlib.util
+import os
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = pytest.mark.parametrize("version", ["2.2", "2.6", "3.0"])
+INCOMPLETE = "Removing incomplete section 'peers haproxy-peers' (no peer named 't1')."
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    """Returns haproxy_peers.py as a module."""
+    spec = importlib.util.spec_from_file_location("haproxy_peers", ROOT / "roles/haproxy/files/haproxy_peers.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def recorded(name: str) -> str:
+    """Gives the text of a recorded answer."""
+    return (ROOT / "tests/verify/fixtures" / f"{name}.txt").read_text()
+
+
+# --- checking a configuration ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"[WARNING]  (444) : config : {INCOMPLETE}",
+        f"[WARNING] 326/165301 (444) : {INCOMPLETE}",
+        "[WARNING]  (444) : parsing [/etc/haproxy/haproxy.cfg:20] : peer 'lb-1' is not known.",
+    ],
+)
+def test_a_warning_about_peers_counts(program: ModuleType, row: str) -> None:
+    assert program.warnings_about_peers(f"[NOTICE]   (444) : haproxy version is 2.6.12\n{row}\nok\n") == [row]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "[WARNING]  (444) : parsing [/etc/haproxy/peers/haproxy.cfg:12] : 'option httplog' needs 'mode http'.",
+        "[WARNING]  (444) : config : parsing [/tmp/ansible-peers.cfg:3]: 'http-request' placed after 'use_backend'.",
+        "[WARNING]  (444) : config : ca-file /etc/haproxy/peers/ca.pem is empty.",
+        "[NOTICE]   (444) : path to executable is /usr/sbin/haproxy, peers are fine.",
+        "Configuration file with peers is valid",
+    ],
+)
+def test_other_output_does_not_count(program: ModuleType, row: str) -> None:
+    assert program.warnings_about_peers(row + "\n") == []
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ("stats auth admin:se:cret", "stats auth admin:********"),
+        ("user joe password $6$salt$hash groups ops", "user joe password ******** groups ops"),
+        ("user joe insecure-password secret", "user joe insecure-password ********"),
+        (
+            r"http-request set-header Authorization Basic\ c2VjcmV0",
+            r"http-request set-header Authorization Basic\ ********",
+        ),
+        ('http-check send hdr Authorization "Bearer secret"', 'http-check send hdr Authorization "Bearer ********"'),
+        ("stick on req.cook(JSESSIONID)", "stick on req.cook(JSESSIONID)"),
+    ],
+)
+def test_secrets_are_masked(program: ModuleType, row: str, shown: str) -> None:
+    assert program.masked(f"  {row}\n  mode http\n") == [f"  {shown}", "  mode http"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        'user joe password "two words" groups ops',
+        "user joe insecure-password 'two words' groups ops",
+        r"user joe insecure-password two\ words groups ops",
+        'stats auth "admin:two words"',
+        r"stats auth admin:two\ words",
+    ],
+)
+def test_a_secret_of_several_words_is_masked_whole(program: ModuleType, row: str) -> None:
+    (shown,) = program.masked(f"  {row}\n")
+    assert "words" not in shown
+    assert shown.endswith(" groups ops") == row.endswith(" groups ops")
+
+
+def test_difference_shows_what_changes_without_secrets(program: ModuleType, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.cfg", tmp_path / "new.cfg"
+    old.write_text("stats auth admin:first\nmaxconn 10\n")
+    new.write_text("stats auth admin:second\nmaxconn 20\n")
+    rows = program.difference(old, new).splitlines()
+    assert rows[:2] == [f"--- {old}", f"+++ {old}"]
+    assert rows[3:] == [" stats auth admin:********", "-maxconn 10", "+maxconn 20"]
+
+
+def test_difference_to_a_file_that_is_not_there_is_everything(program: ModuleType, tmp_path: Path) -> None:
+    new = tmp_path / "new.cfg"
+    new.write_text("maxconn 20\n")
+    assert program.difference(tmp_path / "none.cfg", new).splitlines()[3:] == ["+maxconn 20"]
+
+
+def test_difference_of_equal_files_is_nothing(program: ModuleType, tmp_path: Path) -> None:
+    same = tmp_path / "same.cfg"
+    same.write_text("maxconn 20\n")
+    assert program.difference(same, same) == ""
+
+
+# --- the state of the peers -----------------------------------------------------------------------
+
+
+@VERSIONS
+def test_sections_in_sync(program: ModuleType, version: str) -> None:
+    assert program.unsynced_sections(recorded(f"peers-{version}-a")) == []
+    assert program.unsynced_sections(recorded(f"peers-{version}-b")) == []
+
+
+@VERSIONS
+def test_section_just_started_is_not_in_sync(program: ModuleType, version: str) -> None:
+    assert program.unsynced_sections(recorded(f"peers-{version}-cold")) == ["haproxy-peers"]
+
+
+def test_one_section_of_two_is_not_in_sync(program: ModuleType) -> None:
+    second = recorded("peers-2.6-cold").replace("id=haproxy-peers", "id=second")
+    assert program.unsynced_sections(recorded("peers-2.6-a") + second) == ["second"]
+
+
+@VERSIONS
+def test_a_peer_without_a_session_is_silent(program: ModuleType, version: str) -> None:
+    silent = ["peer haproxy-3 at 127.0.0.1:21026 does not answer (CONN)"]
+    assert program.silent_peers(recorded(f"peers-{version}-a")) == silent
+    assert program.silent_peers(recorded(f"peers-{version}-b")) == silent
+
+
+@VERSIONS
+def test_established_peers_are_not_silent(program: ModuleType, version: str) -> None:
+    text = recorded(f"peers-{version}-a")
+    assert program.silent_peers(text.replace("last_status=CONN", "last_status=ESTA")) == []
+
+
+def test_the_current_worker_is_told_from_the_old_ones(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        "#<PID>          <type>          <reloads>       <uptime>        <version>",
+        "1162            master          5               0d00h02m07s     2.6.12",
+        "# workers",
+        "1271            worker          0               0d00h00m01s     2.6.12",
+        "# old workers",
+        "1233            worker          3               0d00h00m43s     2.6.12",
+        "# programs",
+    ]
+    monkeypatch.setattr(program, "ask", lambda command: "\n".join(rows))
+    assert program.worker_pid() == 1271
+    del rows[3]
+    assert program.worker_pid() == 0
+
+
+# --- what the running process should be -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ('EXTRAOPTS="-S /run/haproxy-master.sock -L lb-1"\n', ["-S", "/run/haproxy-master.sock", "-L", "lb-1"]),
+        ('EXTRAOPTS="-L first"\nCONFIG=/etc/x\n  EXTRAOPTS="-L last"\n', ["-L", "last"]),
+        ('EXTRAOPTS="-L lb-1"\n#EXTRAOPTS="-L comment"\n', ["-L", "lb-1"]),
+        ("EXTRAOPTS='-L lb-1'\n", ["-L", "lb-1"]),
+        ("EXTRAOPTS=-L lb-1\n", ["-L", "lb-1"]),
+        ('EXTRAOPTS=""\n', []),
+        ("EXTRAOPTS=\n", []),
+        ('#EXTRAOPTS="-L comment"\n', []),
+    ],
+)
+def test_extra_options(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(program, "ENVIRONMENT", tmp_path / "haproxy")
+    (tmp_path / "haproxy").write_text(text)
+    assert program.extra_options() == arguments
+    assert program.local_peer_of_unit() == ([*arguments, ""][arguments.index("-L") + 1] if arguments else "")
+
+
+def test_no_environment_file_means_no_extra_options(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program, "ENVIRONMENT", tmp_path / "none")
+    assert program.extra_options() == []
+    assert program.local_peer_of_unit() == ""
+
+
+@pytest.fixture
+def running(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """Returns the program in a world where this very process is the HAProxy that runs as configured."""
+    own = Path("/proc/self/cmdline").read_text().split("\0")[:2]
+    assert len(own) == 2
+    (tmp_path / "default").write_text(f"EXTRAOPTS={shlex.quote(shlex.join(own))}\n")
+    (tmp_path / "haproxy.cfg").touch()
+    os.utime(tmp_path / "haproxy.cfg", (0, 0))
+    monkeypatch.setattr(program, "ENVIRONMENT", tmp_path / "default")
+    monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "haproxy.cfg")
+    monkeypatch.setattr(program, "BINARY", Path(sys.executable))
+    return program
+
+
+def test_nothing_is_due_when_all_is_as_configured(running: ModuleType) -> None:
+    assert running.due(os.getpid(), os.getpid()) == ("", "")
+
+
+def test_a_restart_is_due_for_other_arguments(running: ModuleType) -> None:
+    running.ENVIRONMENT.write_text('EXTRAOPTS="-L another"\n')
+    assert running.due(os.getpid(), os.getpid())[0] == "restart"
+
+
+def test_a_reload_is_due_for_another_binary(running: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "BINARY", Path("/bin/sh"))
+    assert running.due(os.getpid(), os.getpid()) == ("reload", "/bin/sh is another binary than the running one")
+
+
+def test_a_reload_is_due_for_a_newer_configuration(running: ModuleType) -> None:
+    running.CONFIGURATION.touch()
+    action, reason = running.due(os.getpid(), os.getpid())
+    assert action == "reload"
+    assert reason.endswith("haproxy.cfg is newer than the running worker")
