@@ -31,7 +31,7 @@ def test_a_run_limited_to_one_balancer_renders_the_same_bytes(group: Callable[[s
     for name in group("balancers"):
         run = play("playbooks/balancers.yml", "--limit", name)
         assert run.rc == 0, run.output
-        assert run.changed(name) == 0
+        assert run.changed(name) == 0, run.output
 
 
 def test_an_interrupted_run_is_completed_by_the_next(nodes: list[Node], group: Callable[[str], list[str]]) -> None:

@@ -87,10 +87,15 @@ def test_a_broken_configuration_never_replaces_the_running_one(name: str, mode: 
 
 
 def test_a_broken_virtual_host_never_gets_into_place(web: Host) -> None:
-    before = web.check_output("sha256sum /etc/apache2/sites-available/* && systemctl show -P MainPID apache2")
-    broken = {"apache_vhosts": [{"name": "be1", "port": 8081, "directives": "NoSuchDirective on"}]}
-    run = play("playbooks/web.yml", "--tags", "preflight,configure", "-e", json.dumps(broken))
+    def look() -> str:
+        files = "/etc/apache2/ports.conf /etc/apache2/sites-available/* /var/www/be1/index.html"
+        return web.check_output(
+            f"sha256sum {files} && ls /etc/apache2/sites-enabled && systemctl show -P MainPID apache2"
+        )
+
+    before = look()
+    broken = {"apache_vhosts": [{"name": "be1", "port": 8091, "page": "new", "directives": "NoSuchDirective on"}]}
+    run = play("playbooks/web.yml", "-e", json.dumps(broken))
     assert run.rc == 2, run.output
     assert "Invalid command 'NoSuchDirective'" in run.output
-    after = web.check_output("sha256sum /etc/apache2/sites-available/* && systemctl show -P MainPID apache2")
-    assert after == before
+    assert look() == before
