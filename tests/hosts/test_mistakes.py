@@ -89,9 +89,8 @@ def test_a_broken_configuration_never_replaces_the_running_one(name: str, mode: 
 def test_a_broken_virtual_host_never_gets_into_place(web: Host) -> None:
     def look() -> str:
         files = "/etc/apache2/ports.conf /etc/apache2/sites-available/* /var/www/be1/index.html"
-        return web.check_output(
-            f"sha256sum {files} && ls /etc/apache2/sites-enabled && systemctl show -P MainPID apache2"
-        )
+        enabled = "ls /etc/apache2/sites-enabled && systemctl show -P MainPID apache2"
+        return str(web.check_output(f"sha256sum {files} && {enabled}"))
 
     before = look()
     broken = {"apache_vhosts": [{"name": "be1", "port": 8091, "page": "new", "directives": "NoSuchDirective on"}]}
