@@ -39,10 +39,11 @@ def before(web: Host, balancers: list[Host], nodes: list[Node]) -> dict[str, obj
 
 
 @pytest.fixture(scope="module")
-def changed(site: Callable[..., Run], before: dict[str, object]) -> Iterator[Run]:
+def changed(site: Callable[..., Run], web: Host, before: dict[str, object]) -> Iterator[Run]:
     """Give the run with the changed variables; goes back afterwards, whatever happens."""
     yield site("-e", f"@{HERE}/changed.yml")
-    site("-e", f"@{HERE}/back.yml")
+    if web.file("/etc/apache2/sites-available/be8.conf").exists:  # the test of the way back did not come to it
+        site("-e", f"@{HERE}/back.yml")
 
 
 @pytest.fixture(scope="module")
