@@ -29,13 +29,17 @@ class Run:
         return int(recap.split("changed=")[1].split()[0])
 
 
-def play(*arguments: str, venv: Path | None = None) -> Run:
-    """Run ansible-playbook from the checkout on the tests' inventory."""
+def play(*arguments: str, inventory: str = INVENTORY, venv: Path | None = None) -> Run:
+    """Run ansible-playbook from the checkout."""
     folder = venv / "bin" if venv else Path(sys.executable).parent
-    # ANSIBLE_CONFIG of molecule's own would be read otherwise.
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    # ANSIBLE_CONFIG of molecule's own would be read otherwise; how to become root on this machine is not molecule's.
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANSIBLE_", "MOLECULE_")) or name == "ANSIBLE_BECOME_PASSWORD_FILE"
+    }
     done = subprocess.run(
-        [str(folder / "ansible-playbook"), "-i", INVENTORY, *arguments],
+        [str(folder / "ansible-playbook"), "-i", inventory, *arguments],
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
