@@ -13,7 +13,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/installed ## install what is missing: packages of this machine, Python packages in .venv
+setup: missing $(VENV)/installed ## install what is missing: packages of this machine, Python packages in .venv
 
 lab: setup ## build and start the lab's three containers
 	scripts/with-root ansible-playbook -i inventories/lab playbooks/lab_up.yml
@@ -53,16 +53,18 @@ clean: ## remove everything that was made: labs, images, environments, caches (i
 lock: ## write constraints.txt from what is installed
 	pip freeze --exclude-editable | sort --ignore-case > constraints.txt
 
-$(VENV)/installed: requirements.txt constraints.txt scripts/install-missing
-	scripts/install-missing
+missing:
+	@scripts/install-missing
+
+$(VENV)/installed: requirements.txt constraints.txt | missing
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@
 
 # The oldest ansible-core that the roles promise to work with: molecule's tests use it for one converge.
-$(OLDEST)/installed: Makefile
+$(OLDEST)/installed: Makefile | missing
 	python3 -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup lab demo verify lint unit molecule test test-all clean lock
+.PHONY: help setup missing lab demo verify lint unit molecule test test-all clean lock

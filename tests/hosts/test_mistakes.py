@@ -28,6 +28,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         playbook = folder / f"{name}.yml"
         role = mistake["role"]
         steps = {"hosts": HOSTS[role], "become": True, "gather_facts": False, "roles": [role]}
+        steps["vars"] = mistake.get("play", {})
         playbook.write_text(json.dumps([steps]))
         inventory = folder / f"{name}.inventory.yml"
         inventory.write_text(json.dumps({"all": {"hosts": mistake.get("by_host", {})}}))
@@ -50,7 +51,8 @@ def untouched(balancers: list[Host], nodes: list[Node]) -> Iterator[None]:
     """Assert that neither the file nor the process of balancer 1 changes."""
 
     def look() -> tuple[str, str]:
-        return balancers[0].file("/etc/haproxy/haproxy.cfg").sha256sum, nodes[0].api.info()["Pid"]
+        files = balancers[0].check_output("find /etc/haproxy /etc/default -type f -exec sha256sum {} + | sort")
+        return files, nodes[0].api.info()["Pid"]
 
     before = look()
     yield
@@ -93,7 +95,12 @@ def test_a_broken_virtual_host_never_gets_into_place(web: Host) -> None:
         return str(web.check_output(f"sha256sum {files} && {enabled}"))
 
     before = look()
-    broken = {"apache_vhosts": [{"name": "be1", "port": 8091, "page": "new", "directives": "NoSuchDirective on"}]}
+    broken = {
+        "apache_vhosts": [
+            {"name": "be1", "port": 8091, "page": "new"},
+            {"name": "be2", "port": 8082, "directives": "NoSuchDirective on"},
+        ]
+    }
     run = play("playbooks/web.yml", "-e", json.dumps(broken))
     assert run.rc == 2, run.output
     assert "Invalid command 'NoSuchDirective'" in run.output

@@ -137,7 +137,7 @@ def test_an_id_follows_from_the_name(rendered: Rendered, name: str, address: str
 
 def test_three_peers_by_ipv6_in_another_group(rendered: Rendered) -> None:
     assert sections(rendered("addresses", "lb-1.cfg"))["peers haproxy-peers"] == [
-        "peer lb-1 2001:db8::11:10000",
+        "peer lb-1 2001:db8::11:1024",
         "peer second 2001:db8::12:10001",
         "peer lb-3 2001:db8::13:10000",
     ]
@@ -259,8 +259,8 @@ def test_virtual_host_with_everything(rendered: Rendered) -> None:
         "<VirtualHost *:8080>",
         "    ServerName shop.example.org",
         "    ServerAlias www.example.org shop",
-        "    DocumentRoot /srv/shop",
-        "    <Directory /srv/shop>",
+        '    DocumentRoot "/srv/shop"',
+        '    <Directory "/srv/shop">',
         "        Require all granted",
         "    </Directory>",
         "    ErrorLog ${APACHE_LOG_DIR}/shop-error.log",
@@ -276,16 +276,21 @@ def test_virtual_host_with_everything(rendered: Rendered) -> None:
 
 
 def test_virtual_host_with_nothing_but_a_name(rendered: Rendered) -> None:
-    assert [row.strip() for row in rendered("apache", "plain.conf").splitlines()[1:]] == [
+    assert [row.strip() for row in rendered("apache", "plain.conf").splitlines()] == [
         "<VirtualHost *:80>",
-        "DocumentRoot /var/www/plain",
-        "<Directory /var/www/plain>",
+        'DocumentRoot "/var/www/plain"',
+        '<Directory "/var/www/plain">',
         "Require all granted",
         "</Directory>",
         "ErrorLog ${APACHE_LOG_DIR}/plain-error.log",
         "CustomLog ${APACHE_LOG_DIR}/plain-access.log combined",
         "</VirtualHost>",
     ]
+
+
+def test_what_is_absent_or_disabled_is_not_in_the_file(rendered: Rendered) -> None:
+    served = [row.split("/")[1] for row in rendered("apache", "virtual-hosts.conf").splitlines() if "ErrorLog" in row]
+    assert served == [f"{name}-error.log" for name in ("plain", "shop", "blog", "six", "both")]
 
 
 def test_virtual_host_by_ipv6(rendered: Rendered) -> None:

@@ -34,10 +34,17 @@ COMMAND_SECONDS = 60
 
 # A word of HAProxy's configuration, with quotes and escapes.
 WORD = r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s\\"'])+"""
-SECRETS = (
-    re.compile(r"(\bstats\s+auth\s+[^\s:]+:).+"),
-    re.compile(rf"(\b(?:insecure-)?password\s+){WORD}"),
-    re.compile(r"(\b(?:Basic|Bearer)[\s\\]+)[^\s\"']+"),
+NAME_OF_A_SECRET = r"[\w-]*(?:auth|cookie|key|pass|secret|token)[\w-]*"
+SECRETS = tuple(
+    re.compile(rf"(?i){secret}")
+    for secret in (
+        r"(\bstats\s+auth\s+[^\s:]+:).+",
+        rf"(\b(?:insecure-)?password\s+){WORD}",
+        rf"(\b(?:pre)?setenv\s+\S+\s+){WORD}",
+        rf"(\b(?:set-header|add-header|replace-header|hdr)\s+{NAME_OF_A_SECRET}\s+).+",
+        rf"(\b\w*hdr\w*\({NAME_OF_A_SECRET}\)\s+)(?!table\b).+",
+        r"(\b(?:Basic|Bearer|Token)[\s\\]+)[^\s\"']+",
+    )
 )
 
 
@@ -120,11 +127,9 @@ def check(configuration: Path, local_peer: str) -> None:
         raise PeersError("HAProxy would run without its peers, and lose the tables:\n" + "\n".join(warnings))
 
 
-def keep_last_good(configuration: Path, local_peer: str) -> None:
+def keep_last_good(configuration: Path) -> None:
     """Copy the configuration that is about to be replaced to NAME.last-good, if HAProxy would take it."""
-    try:
-        check(configuration, local_peer)
-    except PeersError:
+    if run(str(BINARY), "-c", "-f", str(configuration)).returncode != 0:
         return
     kept = configuration.with_name(f"{configuration.name}.last-good")
     temporary = kept.with_name(f".{kept.name}.new")
@@ -175,7 +180,9 @@ def wait_until_in_sync(bound: float, not_worker: int = 0) -> str:
             worker = worker_pid()
             peers = ask("@1 show peers")
             unsynced = unsynced_sections(peers)
-            if not worker or worker == not_worker:
+            if not re.fullmatch(r"(?:(?:0x|\s).*\n|\n)*", peers) or worker != worker_pid():
+                seen = f"no answer of one worker to `show peers`: {peers}"
+            elif not worker or worker == not_worker:
                 seen = f"the worker with process id {not_worker} still serves"
             elif unsynced:
                 seen = f"not in sync: peers section {', '.join(unsynced)}\n{peers}"
@@ -230,19 +237,22 @@ def journal() -> str:
 
 
 def due(master: int, worker: int) -> tuple[str, str]:
-    """Say what the running HAProxy needs to be what is configured: (action, reason); no action is ("", "").
+    """Say what a running HAProxy with the right arguments needs: (action, reason); no action is ("", "").
 
     A run that ended between writing a file and reloading is found by the next one this way.
     """
-    arguments = Path(f"/proc/{master}/cmdline").read_text().split("\0")
-    wanted = extra_options()
-    if not any(arguments[i : i + len(wanted)] == wanted for i in range(len(arguments))):
-        return "restart", f"{ENVIRONMENT} has other arguments than the running process"
     if not Path(f"/proc/{master}/exe").samefile(BINARY):  # a reload re-executes the master
         return "reload", f"{BINARY} is another binary than the running one"
     if CONFIGURATION.stat().st_mtime > started(worker):
         return "reload", f"{CONFIGURATION} is newer than the running worker"
     return "", ""
+
+
+def has_arguments(master: int) -> bool:
+    """Whether the running master has the arguments that the unit's environment file gives."""
+    arguments = Path(f"/proc/{master}/cmdline").read_text().split("\0")
+    wanted = extra_options()
+    return any(arguments[i : i + len(wanted)] == wanted for i in range(len(arguments)))
 
 
 def started(pid: int) -> float:
@@ -253,6 +263,10 @@ def started(pid: int) -> float:
 
 def apply(bound: float) -> tuple[str, str]:
     """Bring the running HAProxy to what is configured; give what was done, and `show peers`."""
+    # Before anything is asked of the master socket: the running process may have none yet.
+    if (master := master_pid()) and not has_arguments(master):
+        reason = f"{ENVIRONMENT} has other arguments than the running process"
+        return f"restart: {reason}", change("restart", bound)
     wait_for_unit(bound)
     action, reason = due(master_pid(), worker_pid())
     if not action:
@@ -297,7 +311,7 @@ def main() -> int:
                     return 0
             check(arguments.file, arguments.local_peer)
             if arguments.replaces and arguments.replaces.exists():
-                keep_last_good(arguments.replaces, arguments.local_peer)
+                keep_last_good(arguments.replaces)
             return 0
         if arguments.command == "apply":
             done, peers = apply(arguments.timeout)
