@@ -14,40 +14,44 @@ Answers = Sequence[tuple[str, int | None]]
 Key = TypeVar("Key", bound=Hashable)
 
 
-def in_rotation(backends: Sequence[int | None], servers: int) -> bool:
-    """Whether each answer is the round-robin successor of the one before: k, k+1, ... then 1.
+def in_rotation(backends: Sequence[int | None], rotation: Sequence[int]) -> bool:
+    """Whether each answer is the round-robin successor of the one before.
 
     Args:
         backends: in the order in which they answered.
-        servers: how many there are.
+        rotation: the order in which the balancer deals out its servers. It is that of the
+            configuration only as long as no server was down.
     """
+    successor = dict(zip(rotation, [*rotation[1:], *rotation[:1]], strict=True))
     known = [backend for backend in backends if backend is not None]
-    return len(known) == len(backends) and all(after == before % servers + 1 for before, after in pairwise(known))
+    return len(known) == len(backends) and all(after == successor.get(before) for before, after in pairwise(known))
 
 
-def not_in_turn(backends: Sequence[int | None], servers: int) -> list[str]:
+def not_in_turn(backends: Sequence[int | None], rotation: Sequence[int]) -> list[str]:
     """New sessions are spread over the servers in turn."""
-    if in_rotation(backends, servers):
+    if in_rotation(backends, rotation):
         return []
-    return [f"new sessions were not spread in turn over {servers} servers: {_row(backends)}"]
+    return [f"new sessions were not spread in turn ({_row(rotation)}): {_row(backends)}"]
 
 
-def followed_own_turn(backends: Sequence[int | None], servers: int) -> list[str]:
+def followed_own_turn(backends: Sequence[int | None], rotation: Sequence[int]) -> list[str]:
     """A replay must not look like a balancer that knows nothing and deals out its own turns."""
-    if not in_rotation(backends, servers):
+    if not in_rotation(backends, rotation):
         return []
     return [f"the answers are the balancer's own rotation, which proves nothing: {_row(backends)}"]
 
 
-def order_off_rotation(homes: Mapping[Key, int], servers: int) -> list[Key]:
+def order_off_rotation(homes: Mapping[Key, int], rotation: Sequence[int]) -> list[Key]:
     """Returns the sessions in an order whose right answers can't be a rotation.
 
     That is the reverse of how they were planted, or, where this is a rotation too (as it is over
     two servers), those of one server together.
     """
     order = list(homes)[::-1]
-    if in_rotation([homes[key] for key in order], servers):
+    if in_rotation([homes[key] for key in order], rotation):
         order.sort(key=lambda key: homes[key])
+    if in_rotation([homes[key] for key in order], rotation):
+        order.reverse()
     return order
 
 

@@ -41,9 +41,9 @@ class Node:
         with Host(balancer) as host, Client(balancer.url) as client:
             yield cls(balancer.name, host, RuntimeApi(host.run), client)
 
-    def backend(self, session: Session) -> int | None:
-        """Asks in a session's name, and returns the backend that answered, if one did."""
-        answer = self._answer(session.cookie)
+    def backend(self, session: Session | None) -> int | None:
+        """Asks in a session's name, or without one; returns the backend that answered, if one did."""
+        answer = self._answer(session.cookie if session else None)
         return answer.backend if answer else None
 
     def bindings(self, table: str, sessions: Iterable[Session]) -> dict[str, str | None]:
@@ -83,6 +83,38 @@ class Node:
             return bool(sections) and all(section.in_sync for section in sections)
 
         wait_for(f"{self.name}'s {table} to be in sync (show peers: flags & 3 == 3)", in_sync, SYNC)
+
+    def await_servers(self, backend: str) -> None:
+        """Waits until every server of a backend is up, as health checks see it.
+
+        Raises:
+            WaitTimeout: some are down after `SYNC`.
+        """
+
+        def up() -> bool:
+            return all(server.up for server in self.api.servers(backend))
+
+        wait_for(f"every server of {self.name}'s {backend} to be up", up, SYNC)
+
+    def rotation(self, servers: int) -> list[int]:
+        """Asks without a session until the servers come in the same order twice; returns that order.
+
+        Raises:
+            WaitTimeout: they did not within `ROWS`, for instance because others ask this balancer.
+        """
+        seen: list[int | None] = []
+
+        def steady() -> bool:
+            seen[:] = seen[-servers:] + [self.backend(None) for _ in range(servers)]
+            return (
+                None not in seen
+                and len(set(seen)) == servers
+                and seen[:servers] == seen[-servers:]
+                and len(seen) > servers
+            )
+
+        wait_for(f"{self.name} to deal out its {servers} servers in turn, with nobody else asking", steady, ROWS)
+        return [backend for backend in seen[:servers] if backend is not None]
 
     def stop(self) -> str:
         """Stops HAProxy; returns once its unit is inactive and its URL refuses, and says so."""

@@ -48,12 +48,12 @@ class WalkThrough:
             node.client.ask(None)
             if self._table not in {known.name for known in node.api.tables()}:
                 raise VerifyError(f"{node.name} has no stick table {self._table}: name it by --table")
-        servers = first.api.servers(self._table)
-        self._servers = len(servers)
-        if down := [server.name for server in servers if not server.up]:
-            raise VerifyError(f"the demo needs every server up: mend {', '.join(down)} first")
-        if self._servers < 2:
-            raise VerifyError(f"nothing can be proved over {self._servers} server: add some")
+        servers = len(first.api.servers(self._table))
+        if servers < 2:
+            raise VerifyError(f"nothing can be proved over {servers} server: add some")
+        for node in (first, second):
+            node.await_servers(self._table)
+        self._rotation = first.rotation(servers)
         if first.api.rows(self._table, [self._session(1).cookie]):
             raise VerifyError(f"the table knows the sessions of seed {seed} already: use another")
 
@@ -106,7 +106,7 @@ class WalkThrough:
     def _same_twice(self) -> list[str]:
         sessions = self._sessions(1, 5)
         planted = self._plant(self.first, sessions)
-        turn = invariants.not_in_turn([backend for _, backend in planted], self._servers)
+        turn = invariants.not_in_turn([backend for _, backend in planted], self._rotation)
         return turn + self._replay_backwards(self.first, sessions)
 
     def _backwards(self) -> list[str]:
@@ -181,7 +181,7 @@ class WalkThrough:
     def _replay_backwards(self, node: Node, sessions: Sequence[Session]) -> list[str]:
         """Asks in an order in which a balancer's own turn can't be right by accident."""
         homes = {session: self.homes[session] for session in sessions if session in self.homes}
-        order = invariants.order_off_rotation(homes, self._servers)
+        order = invariants.order_off_rotation(homes, self._rotation)
         order += [session for session in sessions if session not in homes]
         return self._replay(node, order, own_turn=False)
 
@@ -194,7 +194,7 @@ class WalkThrough:
         wrong = invariants.moved(homes, answers)
         if not own_turn:
             turn = [backend for _, backend in answers]
-            wrong += invariants.followed_own_turn(turn, self._servers)
+            wrong += invariants.followed_own_turn(turn, self._rotation)
         return reasons + [f"{node.name}: {reason}" for reason in wrong]
 
     def _heard(

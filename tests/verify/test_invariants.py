@@ -8,31 +8,33 @@ HOMES = {"00101": 6, "00102": 1, "00103": 2, "00104": 3, "00105": 4}
 
 
 @pytest.mark.parametrize(
-    ("backends", "servers", "in_turn"),
+    ("backends", "rotation", "in_turn"),
     [
-        ([3, 4, 5, 6, 1], 6, True),
-        ([1, 2, 1, 2, 1], 2, True),
-        ([4, 3, 2, 1, 6], 6, False),
-        ([1, 2, 4, 5, 6], 6, False),
-        ([1, 1, 1], 6, False),
-        ([6, 7, 1], 6, False),
-        ([1, None, 3], 6, False),
+        ([3, 4, 5, 6, 1], [1, 2, 3, 4, 5, 6], True),
+        ([1, 2, 1, 2, 1], [1, 2], True),
+        ([2, 6, 3, 1, 4], [6, 3, 1, 4, 5, 2], True),  # some servers were down before
+        ([1, 2, 3], [6, 3, 1, 4, 5, 2], False),
+        ([4, 3, 2, 1, 6], [1, 2, 3, 4, 5, 6], False),
+        ([1, 2, 4, 5, 6], [1, 2, 3, 4, 5, 6], False),
+        ([1, 1, 1], [1, 2, 3, 4, 5, 6], False),
+        ([6, 7, 1], [1, 2, 3, 4, 5, 6], False),
+        ([1, None, 3], [1, 2, 3, 4, 5, 6], False),
     ],
 )
-def test_in_rotation(backends: list[int | None], servers: int, in_turn: bool) -> None:
+def test_in_rotation(backends: list[int | None], rotation: list[int], in_turn: bool) -> None:
     """Each the successor of the one before, and all of them answers."""
-    assert invariants.in_rotation(backends, servers) is in_turn
-    assert bool(invariants.not_in_turn(backends, servers)) is not in_turn
-    assert bool(invariants.followed_own_turn(backends, servers)) is in_turn
+    assert invariants.in_rotation(backends, rotation) is in_turn
+    assert bool(invariants.not_in_turn(backends, rotation)) is not in_turn
+    assert bool(invariants.followed_own_turn(backends, rotation)) is in_turn
 
 
 @pytest.mark.parametrize("homes", [HOMES, {"a": 1, "b": 2, "c": 1, "d": 2, "e": 1}])
 def test_order_off_rotation(homes: dict[str, int]) -> None:
     """The right answers to such an order are never a rotation, over two servers either."""
-    servers = max(homes.values())
-    order = invariants.order_off_rotation(homes, servers)
+    rotation = list(range(1, max(homes.values()) + 1))
+    order = invariants.order_off_rotation(homes, rotation)
     assert sorted(order) == sorted(homes)
-    assert not invariants.in_rotation([homes[label] for label in order], servers)
+    assert not invariants.in_rotation([homes[label] for label in order], rotation)
 
 
 def test_same_backends_hold() -> None:
@@ -49,10 +51,10 @@ def test_moved_session() -> None:
 
 def test_replay_of_a_balancer_that_knows_nothing() -> None:
     """Round-robin answers to a backwards replay fail twice: moved, and in its own turn."""
-    order = invariants.order_off_rotation(HOMES, 6)
+    order = invariants.order_off_rotation(HOMES, [1, 2, 3, 4, 5, 6])
     answers = list(zip(order, [2, 3, 4, 5, 6], strict=True))
     assert invariants.moved(HOMES, answers)
-    assert invariants.followed_own_turn([backend for _, backend in answers], 6)
+    assert invariants.followed_own_turn([backend for _, backend in answers], [1, 2, 3, 4, 5, 6])
 
 
 def test_no_answer() -> None:
