@@ -124,6 +124,15 @@ def test_difference_of_equal_files_is_nothing(program: ModuleType, tmp_path: Pat
 
 
 @VERSIONS
+def test_an_answer_to_show_peers_is_known(program: ModuleType, version: str) -> None:
+    assert program.is_show_peers(recorded(f"peers-{version}-a"))
+
+
+def test_no_worker_to_ask_is_no_answer(program: ModuleType) -> None:
+    assert not program.is_show_peers("Can't find the target process matching the prefix '@1'.\n")
+
+
+@VERSIONS
 def test_sections_in_sync(program: ModuleType, version: str) -> None:
     assert program.unsynced_sections(recorded(f"peers-{version}-a")) == []
     assert program.unsynced_sections(recorded(f"peers-{version}-b")) == []

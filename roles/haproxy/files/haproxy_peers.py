@@ -154,6 +154,11 @@ def difference(old: Path, new: Path) -> str:
 # --- the state of the peers -----------------------------------------------------------------------
 
 
+def is_show_peers(text: str) -> bool:
+    """Whether a text is an answer to `show peers`, and not the master's word that there is no worker to ask."""
+    return all(row.startswith(("0x", " ", "\t")) for row in text.splitlines() if row)
+
+
 def unsynced_sections(show_peers: str) -> list[str]:
     """Give the names of the peers sections that are not in sync yet."""
     found = re.findall(r"^0x\w+:.*\bid=(\S+)\s.*\bflags=0x([0-9a-fA-F]+)", show_peers, re.MULTILINE)
@@ -180,7 +185,7 @@ def wait_until_in_sync(bound: float, not_worker: int = 0) -> str:
             worker = worker_pid()
             peers = ask("@1 show peers")
             unsynced = unsynced_sections(peers)
-            if not re.fullmatch(r"(?:(?:0x|\s).*\n|\n)*", peers) or worker != worker_pid():
+            if not is_show_peers(peers) or worker != worker_pid():
                 seen = f"no answer of one worker to `show peers`: {peers}"
             elif not worker or worker == not_worker:
                 seen = f"the worker with process id {not_worker} still serves"
