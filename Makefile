@@ -10,6 +10,9 @@ export PYTHONPATH := $(CURDIR)
 # molecule/ beside galaxy.yml is meant.
 export MOLECULE_GLOB := molecule/*/molecule.yml
 
+# The lab is there to be broken.
+VERIFY := python -m verify run -i inventories/lab --destructive --on haproxy-1,haproxy-2,web --rate 100
+
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -20,10 +23,13 @@ lab: setup ## build and start the lab's three containers
 
 demo: lab ## the lab, deployed, with the story played on it; leaves it running
 	ansible-playbook -i inventories/lab site.yml
-	python -m verify demo -i inventories/lab
+	$(VERIFY) --only story
 
-verify: setup ## play the story on the lab that is running
-	python -m verify demo -i inventories/lab
+verify: setup ## play every scenario that HAProxy itself can pass, on the lab that is running
+	$(VERIFY)
+
+losses: setup ## the two scenarios that show what HAProxy itself loses, on the lab that is running
+	$(VERIFY) --only reload-under-load,random --rows 100000
 
 lint: setup ## every linter, over everything
 	ansible-lint
@@ -33,17 +39,23 @@ lint: setup ## every linter, over everything
 	mypy
 
 unit: setup ## tests that need no host
-	pytest tests/unit tests/verify --expect-tests=279 --junit-xml=.cache/junit/unit.xml
+	pytest tests/unit tests/verify --expect-tests=1577 --junit-xml=.cache/junit/unit.xml
 
 molecule: setup $(OLDEST)/installed ## the default scenario, on containers of its own
 	rm -f .cache/junit/default.xml
 	scripts/with-root molecule test --scenario-name default
 	@test -s .cache/junit/default.xml || { echo "molecule ran no tests: .cache/junit/default.xml is not there" >&2; exit 1; }
 
-test: lint unit molecule ## what CI runs: lint, unit tests, molecule test
-	@python scripts/closing-lines
+twins: setup ## deployments that are wrong on purpose: each must be judged so
+	rm -f .cache/junit/twins.xml
+	scripts/with-root molecule test --scenario-name twins
+	@test -s .cache/junit/twins.xml || { echo "molecule ran no tests: .cache/junit/twins.xml is not there" >&2; exit 1; }
 
-test-all: test ## everything
+test: lint unit molecule ## what CI runs: lint, unit tests, molecule test
+	@python scripts/closing-lines unit default
+
+test-all: lint unit molecule twins ## everything: what CI runs, and the broken twins
+	@python scripts/closing-lines unit default twins
 
 clean: ## remove everything that was made: labs, images, environments, caches (installed packages stay)
 	scripts/remove-labs
@@ -67,4 +79,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup missing lab demo verify lint unit molecule test test-all clean lock
+.PHONY: help setup missing lab demo verify losses lint unit molecule twins test test-all clean lock

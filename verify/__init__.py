@@ -1,7 +1,7 @@
-"""Verifier of sticky HAProxy sessions: plants them on real balancers and judges the answers.
+"""Verifier of sticky HAProxy sessions: a small Jepsen. It plants sessions, injects faults, and judges the record.
 
-Layers, each importing only those to its left::
+Doing and judging are apart. Layers, each importing only those to its left (tests/unit/test_layers.py)::
 
-    errors <- invariants, step <- waiting, topology, runtime_text, runtime_api, client, hosts
-        <- node <- walkthrough <- report <- cli
+    errors, history, verdict <- invariants (pure) <- topology, runtime_api, hosts, client, load, ...
+        <- faults <- cluster <- scenarios <- report <- run, options, cli
 """

@@ -1,77 +1,145 @@
-"""The command line: ``python -m verify demo -i INVENTORY``."""
+"""Command line: `sticky-verify`, the same as `python -m verify`."""
 
 import argparse
-import secrets
-import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import NoReturn
+from pathlib import Path
 
-from verify.errors import EXIT_FAIL, BadUse, VerifyError
-from verify.node import Node
-from verify.report import Report, verdict
+import msgspec
+
+from verify import inventory, options, run
+from verify.errors import EXIT_PASS, BadUse, VerifyError
+from verify.faults import open_site
+from verify.history import History
+from verify.look import look
+from verify.report.document import Document
+from verify.report.junit import junit
+from verify.report.terminal import Terminal
+from verify.scenarios import SCENARIOS, Scenario
 from verify.topology import Topology
-from verify.walkthrough import DEFAULT_TABLE, WalkThrough
+from verify.verdict import Verdict
 
-EXIT_CODES = "exit codes: 0 pass, 1 fail, 2 unknown (nothing could be observed), 64 bad use"
-EXIT_INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BadUse(f"{message}; see {self.prog} --help")
+EXIT_INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the verifier.
-
-    Args:
-        arguments: without the program's name; None for the process's own.
-
-    Returns:
-        The exit code: 0 pass, 1 fail, 2 unknown, 64 bad use, 130 interrupted.
-    """
-    # Being told to end shall run the story's `finally`, which starts what it stopped.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    """Runs one command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _demo(_parser().parse_args(arguments))
+        chosen = _PARSER.parse_args(words)
+        code: int = chosen.function(chosen, words)
+        return code
     except VerifyError as error:
-        kind = "bad use" if isinstance(error, BadUse) else "UNKNOWN"
-        print(f"{kind}: {error}", file=sys.stderr)
+        print(f"sticky-verify: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m verify", description=__doc__, epilog=EXIT_CODES)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    text = "plays the demo's story on two balancers; it reloads the first and restarts the second"
-    demo = commands.add_parser("demo", help=text, description=text, epilog=EXIT_CODES)
-    demo.add_argument("-i", "--inventory", required=True, help="an inventory, as Ansible takes it")
-    demo.add_argument("--group", default="balancers", help="its balancers (%(default)s)")
-    demo.add_argument("--seed", type=int, help="decides sessions and orders (random)")
-    demo.add_argument("--table", help=f"the table (the one that is shared, or {DEFAULT_TABLE})")
-    return parser
+def _look(chosen: argparse.Namespace, words: Sequence[str]) -> int:
+    with open_site(options.lone_topology(chosen)) as site:
+        looked = look(site.apis, site.topology)
+    with Terminal() as terminal:
+        terminal.look(looked)
+    return looked.verdict.exit_code
 
 
-def _demo(options: argparse.Namespace) -> int:
-    balancers = Topology.from_inventory(options.inventory, options.group).balancers
-    if len(balancers) < 2:
-        raise BadUse(f"the demo needs two balancers, and {options.inventory} has {len(balancers)}")
-    seed = secrets.randbits(32) if options.seed is None else options.seed
-    report = Report()
-    with ExitStack() as stack:
-        stack.callback(report.close)
-        first, second = (stack.enter_context(Node.of(balancer)) for balancer in balancers[:2])
-        story = WalkThrough(first, second, report, seed, options.table)
-        report.line(f"{first.name} and {second.name}, seed {seed}")
-        story.play()
-        code, text = verdict(story.steps, len(story.homes), story.answers)
-        if code == EXIT_FAIL:
-            report.evidence([*first.evidence(), *second.evidence()])
-        report.verdict(code, text)
-    return code
+def _run(chosen: argparse.Namespace, words: Sequence[str]) -> int:
+    settings = options.settings(chosen, words)
+    scenarios = _chosen(options.listed(chosen.only), settings.permission.destructive)
+    with Terminal() as terminal:
+        if chosen.dry_run:
+            run.rehearse(scenarios, settings, terminal)
+            return EXIT_PASS
+        documents = run.play(scenarios, settings, terminal)
+    if chosen.junit:
+        chosen.junit.write_bytes(junit(documents))
+    return _exit_code(documents)
+
+
+def _chosen(names: list[str], destructive: bool) -> list[Scenario]:
+    """Returns the scenarios by name, or all that may run and that HAProxy itself can pass."""
+    for name in names:
+        if name not in SCENARIOS:
+            raise BadUse(f"--only {name}: no such scenario; there are {', '.join(SCENARIOS)}")
+    if names:
+        return [SCENARIOS[name] for name in dict.fromkeys(names)]
+    return [
+        scenario for scenario in SCENARIOS.values() if not scenario.may_lose and (destructive or not scenario.kinds)
+    ]
+
+
+def _plant(chosen: argparse.Namespace, words: Sequence[str]) -> int:
+    with Terminal() as terminal:
+        return _exit_code([run.plant(options.settings(chosen, words), chosen.state, terminal)])
+
+
+def _check(chosen: argparse.Namespace, words: Sequence[str]) -> int:
+    planted = History.read(chosen.state)
+    named = chosen.inventory or chosen.topology
+    known = None if named else msgspec.convert(planted.header.topology, Topology)
+    with Terminal() as terminal:
+        return _exit_code([run.check(options.settings(chosen, words, known), planted, terminal)])
+
+
+def _recheck(chosen: argparse.Namespace, words: Sequence[str]) -> int:
+    with Terminal() as terminal:
+        return _exit_code([run.recheck(chosen.directory, terminal)])
+
+
+def _list(chosen: argparse.Namespace, words: Sequence[str]) -> int:
+    with Terminal() as terminal:
+        terminal.scenarios(
+            [(known.name, known.describes, known.invariants, known.kinds) for known in SCENARIOS.values()]
+        )
+    return EXIT_PASS
+
+
+def _topology(chosen: argparse.Namespace, words: Sequence[str]) -> int:
+    inventory.dump(inventory.topology_of(chosen.inventory, chosen.backend), chosen.output)
+    return EXIT_PASS
+
+
+def _exit_code(documents: Sequence[Document]) -> int:
+    return Verdict.worst(document.verdict for document in documents).exit_code
+
+
+def _state(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--state", type=Path, required=True, metavar="FILE", help="what plant leaves for check")
+
+
+def _directory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("directory", type=Path, help="a run's directory, such as runs/latest")
+
+
+def _of_inventory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-i", "--inventory", required=True, help="an inventory, as Ansible takes it")
+    command.add_argument("--backend", help="the backend that is sticky, where the inventory has several")
+    command.add_argument("-o", "--output", type=Path, default=Path("/dev/stdout"), metavar="FILE")
+
+
+_ASKING = (options.hosts, options.requests, options.bounds)
+_PARSER = options.parser(
+    {
+        "look": (
+            "reads the runtime APIs of running balancers, sends no request, changes nothing, and says what is wrong",
+            _look,
+            [options.lone_hosts],
+        ),
+        "run": (
+            "plays scenarios and judges them; without --destructive it asks and looks, and breaks nothing",
+            _run,
+            [*_ASKING, options.breaking],
+        ),
+        "list": ("describes the scenarios, and names the invariants that each checks", _list, []),
+        "plant": (
+            "plants sessions and leaves them, for a check after whatever you do next",
+            _plant,
+            [*_ASKING, _state],
+        ),
+        "check": ("judges what became of the sessions that plant left", _check, [*_ASKING, _state]),
+        "recheck": ("judges the history of an old run again", _recheck, [_directory]),
+        "topology": ("writes what an inventory means, as the roles render it, to a file", _topology, [_of_inventory]),
+    }
+)

@@ -4,16 +4,19 @@
 
     VerifyError            exit 2: nothing can be said about the sessions
     ├── BadUse             exit 64: the caller has to mend something
-    │   └── InventoryError
+    │   ├── InventoryError
+    │   ├── HistoryError
+    │   └── Refused
     ├── HostError
     ├── HttpError
+    ├── BudgetSpent
     ├── RuntimeApiError
     └── WaitTimeout
 
-A session that moved is no error: it is a failed step (exit 1), see `verify.walkthrough`.
+A session that moved is no error: it is a violation (exit 1), see `verify.verdict`.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 EXIT_PASS, EXIT_FAIL, EXIT_UNKNOWN, EXIT_BAD_USE = 0, 1, 2, 64
 
@@ -32,6 +35,14 @@ class BadUse(VerifyError):
 
 class InventoryError(BadUse):
     """The inventory does not say what the verifier needs to know."""
+
+
+class HistoryError(BadUse):
+    """A history's file can't be read."""
+
+
+class Refused(BadUse):
+    """A fault was asked for that must not or can't be injected; nothing was changed."""
 
 
 class HostError(VerifyError):
@@ -55,7 +66,20 @@ class HostError(VerifyError):
 
 
 class HttpError(VerifyError):
-    """A URL gave no HTTP answer: refused, closed, or too late."""
+    """A URL gave no HTTP answer: refused, closed, or too late.
+
+    Attributes:
+        outcome: `fail` where the request certainly reached no server, `info` where it may have.
+    """
+
+    def __init__(self, text: str, outcome: Literal["fail", "info"]) -> None:
+        """`text` is the whole sentence."""
+        self.outcome = outcome
+        super().__init__(text)
+
+
+class BudgetSpent(VerifyError):
+    """The run sent as many requests as it may, or too many of them failed."""
 
 
 class RuntimeApiError(VerifyError):

@@ -1,73 +1,131 @@
 """Runtime API: asks the HAProxy of one host through its admin socket."""
 
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Literal, Protocol
 
-from verify.runtime_text import (
-    PeersSection,
-    Row,
-    Server,
-    Table,
-    parse_info,
-    parse_peers,
-    parse_servers,
-    parse_tables,
-)
+from verify.errors import BadUse
+from verify.peers_text import PeersSection, parse_peers
+from verify.runtime_text import Server, parse_done, parse_info, parse_servers
+from verify.table_text import Row, Table, parse_rows, parse_tables
 
 SOCKET = "/run/haproxy/admin.sock"
+LINE = 8000  # bytes; HAProxy takes 16 kB a line, less its own
 
-# Runs on the balancer, with nothing but Python: one command a connection, as 3.0 wants it.
-_SCRIPT = """
-import json, socket, sys
-answers = []
-for command in sys.argv[2:]:
-    with socket.socket(socket.AF_UNIX) as api:
-        api.settimeout(10)
-        api.connect(sys.argv[1])
-        api.sendall(command.encode("utf-8", "surrogateescape") + b"\\n")
-        answer = b"".join(iter(lambda: api.recv(65536), b""))
-    answers.append(answer.decode("utf-8", "surrogateescape"))
-print(json.dumps(answers))
-"""
+
+class Cli(Protocol):
+    """A way to a host's UNIX sockets, such as `verify.hosts.Host`; an answer that is broken off is an error."""
+
+    def cli(self, socket: str, commands: Sequence[str]) -> list[str]:
+        """Returns the raw answer to each command, one connection a command."""
+
+    def stream(self, socket: str, command: str) -> Iterator[str]:
+        """Yields an answer's lines without their ends, as they come."""
 
 
 class RuntimeApi:
-    """Asks the HAProxy of one host; every method raises what `run` raises, and RuntimeApiError."""
+    """Asks the HAProxy of one host; every method raises what `host` raises, and RuntimeApiError."""
 
-    def __init__(self, run: Callable[[Sequence[str]], str], socket: str = SOCKET) -> None:
-        """`run` runs a command on the host and returns its standard output; `socket` is a path."""
-        self._run, self._socket = run, socket
+    def __init__(self, host: Cli, socket: str = SOCKET) -> None:
+        """`socket` is the path of the admin socket on `host`."""
+        self._host, self._socket = host, socket
 
     def ask(self, *commands: str) -> list[str]:
         """Returns HAProxy's raw answer to each command."""
-        printed = self._run(["python3", "-c", _SCRIPT, self._socket, *commands])
-        answers: list[str] = json.loads(printed)
-        return answers
+        return self._host.cli(self._socket, commands)
+
+    @property
+    def version(self) -> str:
+        """HAProxy's version, such as `2.6.12-1+deb12u3`: the running worker's."""
+        return self.info()["Version"]
+
+    def info(self) -> dict[str, str]:
+        """Returns `show info`: `Pid` is the worker's, `Version` HAProxy's."""
+        return parse_info(self.ask("show info")[0])
+
+    def peers(self) -> list[PeersSection]:
+        """Returns the peers sections."""
+        return parse_peers(self.ask("show peers")[0])
 
     def tables(self) -> list[Table]:
         """Returns the tables' headers."""
         return parse_tables(self.ask("show table")[0])
 
     def rows(self, table: str, keys: Iterable[str]) -> dict[str, Row]:
-        """Returns the rows of these keys, by key; a key without a row is left out."""
-        wanted = [f"show table {table} key {_argument(key)}" for key in keys]
-        answers = self.ask(*wanted) if wanted else []
-        return {r.key: r for text in answers for found in parse_tables(text) for r in found.rows}
+        """Returns the rows of these keys, by the key that was asked; a key without a row is left out.
 
-    def peers(self) -> list[PeersSection]:
-        """Returns the peers sections."""
-        return parse_peers(self.ask("show peers")[0])
+        A row's own key is shorter than the one that was asked where the table's `len` cuts it.
 
-    def info(self) -> dict[str, str]:
-        """Returns `show info`: `Pid` is the worker's, `Version` HAProxy's."""
-        return parse_info(self.ask("show info")[0])
+        Raises:
+            BadUse: a key that can't be asked, see `askable`.
+        """
+        wanted = list(keys)
+        answers = self.ask(*(f"show table {_word(table)} key {_word(key)} " for key in wanted)) if wanted else []
+        found = {key: parse_tables(text) for key, text in zip(wanted, answers, strict=True)}
+        return {key: row for key, tables in found.items() for table in tables for row in table.rows}
+
+    def stream_rows(self, table: str) -> Generator[Row, None, None]:
+        """Yields a table's rows as they come, however many there are; close it to end before."""
+        return parse_rows(self._host.stream(self._socket, f"show table {_word(table)}"))
+
+    def set_row(self, table: str, key: str, server_id: int) -> None:
+        """Binds a key to a server by its id, which HAProxy does not check; the row's name is empty until it is hit.
+
+        Raises:
+            BadUse: a key that can't be asked, see `askable`.
+        """
+        command = f"set table {_word(table)} key {_word(key)} data.server_id {server_id}"
+        parse_done(f"set table {table}", self.ask(command)[0])
+
+    def set_rows(self, table: str, keys: Iterable[str], server_id: int) -> None:
+        """Binds many keys to a server, as `set_row` does one.
+
+        Raises:
+            BadUse: a key that can't be asked, see `askable`.
+        """
+        self._each(f"set table {_word(table)}", keys, f" data.server_id {server_id}")
+
+    def clear(self, table: str, keys: Iterable[str]) -> None:
+        """Takes the rows of these keys away, here alone; a key without a row is none to HAProxy 2.2 and later.
+
+        Raises:
+            BadUse: a key that can't be asked, see `askable`.
+        """
+        self._each(f"clear table {_word(table)}", keys, " ")
+
+    def _each(self, command: str, keys: Iterable[str], rest: str) -> None:
+        """Runs a command that answers nothing for each key, many on a line: a connection each would take its time."""
+        words = [f"{command} key {_word(key)}{rest}" for key in keys]
+        lines: list[list[str]] = [[]]
+        for word in words:
+            if sum(map(len, lines[-1])) + len(word) > LINE:
+                lines.append([])
+            lines[-1].append(word)
+        for text in self.ask(*("; ".join(line) for line in lines if line)) if words else []:
+            parse_done(command, text)
 
     def servers(self, backend: str) -> list[Server]:
         """Returns a backend's servers, in the order of the configuration."""
-        return parse_servers(self.ask(f"show servers state {backend}")[0])
+        return parse_servers(self.ask(f"show servers state {_word(backend)}")[0])
+
+    def set_server(self, backend: str, server: str, state: Literal["ready", "drain", "maint"]) -> None:
+        """Sets a server's administrative state, in this process: a reload forgets it."""
+        command = f"set server {_word(backend)}/{_word(server)} state {state}"
+        parse_done(command, self.ask(command)[0])
 
 
-def _argument(value: str) -> str:
-    """Escapes a command's argument: a space would end it, a semicolon the command."""
-    return re.sub(r"([\\ ;])", r"\\\1", value)
+def askable(key: str) -> bool:
+    """Whether a key can stand in a command: no line break ends it, and it is not empty."""
+    return bool(key) and not re.search(r"[\n\r\0]", key)
+
+
+def _word(value: str) -> str:
+    """Escapes a command's word: a blank would end it, a semicolon the command.
+
+    Where `<<` ends a command, HAProxy waits for more lines: keys are followed by a blank.
+    """
+    if not askable(value):
+        raise BadUse(
+            f"{value!r} can't stand in a command of the runtime API: a word has a character, and no line break"
+        )
+    return re.sub(r"([\\ ;\t])", r"\\\1", value)

@@ -1,132 +1,134 @@
-"""Topology: which balancers there are and how to reach them, read from an Ansible inventory."""
+"""Topology: what should run: the balancers, their peers, the service, and how to reach the hosts. Pure.
 
-import json
-import shlex
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+It is made by `verify.inventory`, and written as JSON: `omit_defaults` keeps that short, and a field
+that is not known is an error, because a misspelt one would be missed silently.
+"""
 
-from verify.errors import InventoryError
+import msgspec
 
-INVENTORY_SECONDS = 60
+FORMAT = 1
 
 
-@dataclass(frozen=True)
-class Balancer:
-    """A host that runs HAProxy, by its connection variables in the inventory.
+class Connection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How to reach a host's shell, as Ansible does.
 
     Attributes:
-        name: the host's name in the inventory.
-        url: where its frontend answers, from the machine that runs the verifier (`verify_url`).
-        address: `ansible_host`, or the name.
+        address: `ansible_host`, or the host's name.
         port: `ansible_port`, None for ssh's own choice.
         user: `ansible_user`, None for ssh's own choice.
         key_file: `ansible_ssh_private_key_file`, with `~` expanded.
         ssh_args: `ansible_ssh_common_args` and `ansible_ssh_extra_args`, split as a shell would.
+        local: the host is this machine: no ssh (`ansible_connection: local`).
+    """
+
+    address: str
+    port: int | None = None
+    user: str | None = None
+    key_file: str | None = None
+    ssh_args: tuple[str, ...] = ()
+    local: bool = False
+
+
+class Balancer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A host that runs HAProxy.
+
+    Attributes:
+        name: the host's name in the inventory.
+        connection: the way to its shell.
+        url: where the service answers, from the machine that runs the verifier (`verify_url`);
+            None where nobody said.
+        peer: its name among the peers, None if unknown.
+        socket: the path of its admin socket.
+        unit: HAProxy's systemd unit.
+        config: the path of its configuration.
+        ports: the TCP ports on which it answers clients.
     """
 
     name: str
-    url: str
+    connection: Connection
+    url: str | None = None
+    peer: str | None = None
+    socket: str = "/run/haproxy/admin.sock"
+    unit: str = "haproxy"
+    config: str = "/etc/haproxy/haproxy.cfg"
+    ports: tuple[int, ...] = ()
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `peer` line of the peers section: every balancer has the same ones."""
+
+    name: str
     address: str
-    port: int | None
-    user: str | None
-    key_file: Path | None
-    ssh_args: tuple[str, ...]
+    port: int
 
 
-@dataclass(frozen=True)
-class Topology:
-    """The balancers of an inventory, in its order."""
+class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The stick table that keeps the sessions; `expire_ms` is None for rows that never expire."""
 
+    name: str
+    type: str
+    size: int
+    len: int | None = None
+    expire_ms: int | None = None
+    peers: str | None = None
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A server of the backend.
+
+    Attributes:
+        page: what its page says, for `--server-from body:`, such as `Backend 3`; None if unknown.
+        web_host: the inventory's name of the host that it runs on, None if unknown.
+    """
+
+    name: str
+    address: str
+    port: int
+    id: int | None = None
+    page: str | None = None
+    web_host: str | None = None
+
+
+class WebHost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A host that runs servers; `unit` is its web server's systemd unit."""
+
+    name: str
+    connection: Connection
+    unit: str = "apache2"
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What is sticky: a backend, its table, and the cookie that it is kept by.
+
+    Attributes:
+        backend: the backend's name.
+        cookie: the session cookie's name.
+        table: the stick table.
+        servers: in the order of the configuration.
+        path: where sessions are asked (`verify_path`).
+        login_path: where the application issues a session (`verify_login_path`).
+    """
+
+    backend: str
+    cookie: str
+    table: Table
+    servers: tuple[Server, ...]
+    path: str = "/"
+    login_path: str = "/"
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What should be running, in the inventory's order.
+
+    Attributes:
+        format: the file format's number.
+        section: the name of the peers section, None if unknown.
+        service: None where only the balancers are known (`verify look`).
+    """
+
+    format: int = FORMAT
     balancers: tuple[Balancer, ...]
-
-    @classmethod
-    def from_inventory(cls, inventory: str, group: str = "balancers") -> "Topology":
-        """Reads an inventory by `ansible-inventory`, that of this Python's venv if it has one.
-
-        Args:
-            inventory: what Ansible's `-i` takes.
-            group: the name of the balancers' group.
-
-        Raises:
-            InventoryError: no such command, group, host or variable, or a value that needs Jinja.
-        """
-        data, warnings = _list(inventory)
-        names = _hosts(data, group)
-        if not names:
-            raise InventoryError(f"inventory {inventory} has no host in the group {group!r}{warnings}")
-        hostvars = data.get("_meta", {}).get("hostvars", {})
-        return cls(tuple(_balancer(name, hostvars.get(name, {})) for name in names))
-
-
-def _list(inventory: str) -> tuple[dict[str, Any], str]:
-    """Returns `ansible-inventory --list`, and what it warned of, ready to end a sentence."""
-    beside = Path(sys.executable).with_name("ansible-inventory")
-    command = [str(beside) if beside.exists() else "ansible-inventory", "-i", inventory, "--list"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INVENTORY_SECONDS, check=False)
-    except FileNotFoundError:
-        raise InventoryError(
-            "ansible-inventory is not installed: put ansible-core where this Python is, or on PATH"
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise InventoryError(f"ansible-inventory -i {inventory} did not end within {INVENTORY_SECONDS} s") from None
-    said = " ".join(done.stderr.split())
-    try:
-        data = json.loads(done.stdout) if done.returncode == 0 else None
-    except json.JSONDecodeError:
-        data = None
-    if not isinstance(data, dict):
-        raise InventoryError(f"ansible-inventory can't read {inventory}: {said or 'no reason given'}")
-    return data, f" (ansible-inventory: {said})" if said else ""
-
-
-def _hosts(data: dict[str, Any], group: str) -> list[str]:
-    """Returns a group's hosts and then its child groups', each once, in inventory order."""
-    entry = data.get(group, {})
-    found = list(entry.get("hosts", []))
-    for child in entry.get("children", []):
-        found += _hosts(data, child)
-    return list(dict.fromkeys(found))
-
-
-def _balancer(name: str, hostvars: dict[str, Any]) -> Balancer:
-    def value(variable: str) -> str | None:
-        found = hostvars.get(variable)
-        if found is None or found == "":
-            return None
-        if "{{" in str(found):
-            raise InventoryError(
-                f"{name}: {variable} is a Jinja expression, which ansible-inventory does not render: write a literal"
-            )
-        return str(found)
-
-    url, port = value("verify_url"), value("ansible_port")
-    if url is None:
-        raise InventoryError(
-            f"{name}: verify_url is missing: give the host a literal such as"
-            " `verify_url: http://127.0.0.1:8080`, where its frontend answers from here"
-        )
-    if not url.startswith(("http://", "https://")):
-        raise InventoryError(f"{name}: verify_url must start with http:// or https://, not {url}")
-    if port is not None and not port.isdecimal():
-        raise InventoryError(f"{name}: ansible_port must be a number, not {port}")
-    key_file = value("ansible_ssh_private_key_file")
-    try:
-        ssh_args = (
-            *shlex.split(value("ansible_ssh_common_args") or ""),
-            *shlex.split(value("ansible_ssh_extra_args") or ""),
-        )
-    except ValueError as error:
-        raise InventoryError(f"{name}: the ssh arguments can't be split: {error}") from None
-    return Balancer(
-        name=name,
-        url=url.rstrip("/"),
-        address=value("ansible_host") or name,
-        port=int(port) if port else None,
-        user=value("ansible_user"),
-        key_file=Path(key_file).expanduser() if key_file else None,
-        ssh_args=ssh_args,
-    )
+    section: str | None = None
+    peers: tuple[Peer, ...] = ()
+    web_hosts: tuple[WebHost, ...] = ()
+    service: Service | None = None

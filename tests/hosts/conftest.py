@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from deployment import INVENTORY, Run, connect, play
+from node import Node
 from testinfra.host import Host
 
-from verify.node import Node
-from verify.topology import Topology
+from verify.inventory import balancers_of
 
 
 @pytest.fixture(scope="session")
@@ -55,4 +55,4 @@ def balancers(group: Callable[[str], list[str]]) -> list[Host]:
 def nodes() -> Iterator[list[Node]]:
     """Give the balancers as the verifier sees them."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Node.of(balancer)) for balancer in Topology.from_inventory(INVENTORY).balancers]
+        yield [stack.enter_context(Node.of(balancer)) for balancer in balancers_of(INVENTORY)]

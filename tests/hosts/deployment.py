@@ -11,6 +11,8 @@ from pathlib import Path
 import testinfra
 from testinfra.host import Host
 
+from verify.inventory import balancers_of
+
 ROOT = Path(__file__).parent.parent.parent
 INVENTORY = os.environ.get("STICKY_INVENTORY", str(ROOT / "inventories" / "lab"))
 PLAYBOOK_SECONDS = 600
@@ -42,6 +44,41 @@ def play(*arguments: str, inventory: str = INVENTORY, venv: Path | None = None) 
         [str(folder / "ansible-playbook"), "-i", inventory, *arguments],
         cwd=ROOT,
         env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PLAYBOOK_SECONDS,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout)
+
+
+def sticky_verify(runs: Path, *arguments: str, rate: float = 100, everywhere: bool = True) -> Run:
+    """Run scenarios of the verifier, with leave to break every host.
+
+    Args:
+        runs: the folder of the run directories.
+        arguments: further ones.
+        rate: requests a second.
+        everywhere: whether faults are allowed, on all hosts.
+    """
+    names = [balancer.name for group in ("balancers", "web_hosts") for balancer in balancers_of(INVENTORY, group)]
+    leave = ["--destructive", "--on", ",".join(names)] if everywhere else []
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "verify",
+            "run",
+            "-i",
+            INVENTORY,
+            "--runs",
+            str(runs),
+            f"--rate={rate}",
+            *leave,
+            *arguments,
+        ],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

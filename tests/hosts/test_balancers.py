@@ -4,9 +4,8 @@ import urllib.request
 from functools import partial
 
 from deployment import assert_runs, wait_for
+from node import Node
 from testinfra.host import Host
-
-from verify.node import Node, Session
 
 CONFIGURATION = "/etc/haproxy/haproxy.cfg"
 
@@ -56,7 +55,7 @@ def test_every_session_of_peers_is_established_and_shares_the_table(nodes: list[
         remote = [peer for peer in section.peers if not peer.local]
         assert [peer.name for peer in remote] == [other.name for other in nodes if other is not node]
         assert {peer.last_status for peer in remote} == {"ESTA"}
-        node.backend(Session("", f"shared-by-{node.name}"))  # a table gets its remote id with its first row
+        node.client.ask(f"shared-by-{node.name}")  # a table gets its remote id with its first row
     for node in nodes:
         wait_for(f"{node.name} to know its peers' back-session", partial(shares_the_table, node))
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 from deployment import ROOT, Run, wait_for
+from node import Node
 from test_web import ask
 from testinfra.host import Host
-
-from verify.node import Node
 
 HERE = Path(__file__).parent
 OLDEST = ROOT / ".venv-2.16"

@@ -8,18 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from deployment import INVENTORY, ROOT, Run, play, wait_for
+from node import Node
 from testinfra.host import Host
-
-from verify.node import Node, Session
 
 TABLE = "back-session"
 
 
-def sessions(prefix: str) -> list[Session]:
-    return [Session(f"{prefix}{n}", f"{prefix}-{n}") for n in range(30)]
+def sessions(prefix: str) -> list[str]:
+    return [f"{prefix}-{n}" for n in range(30)]
 
 
-def bindings(node: Node, wanted: list[Session]) -> dict[str, str | None]:
+def bindings(node: Node, wanted: list[str]) -> dict[str, str | None]:
     return node.bindings(TABLE, wanted)
 
 
@@ -57,7 +56,7 @@ def test_a_reload_right_after_a_start_loses_nothing(balancers: list[Host], nodes
             balancers[0].check_output("systemctl reset-failed haproxy; systemctl restart haproxy")
             planted = sessions(f"{command.split()[0]}")
             for session in planted:
-                nodes[0].backend(session)
+                nodes[0].client.ask(session)
             before = bindings(nodes[0], planted)
             assert None not in before.values()
             worker = nodes[0].api.info()["Pid"]

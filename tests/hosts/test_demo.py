@@ -1,21 +1,14 @@
 """The story of `make demo`, twice: fresh sessions each time."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
-from deployment import INVENTORY, ROOT
+from deployment import sticky_verify
 
 
 @pytest.mark.parametrize("time", ["first", "second"])
-def test_the_story_holds(time: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "verify", "demo", "-i", INVENTORY],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip().splitlines()[-1].startswith("PASS: all 6 steps held (17 sessions, ")
+def test_the_story_holds(time: str, tmp_path: Path) -> None:
+    told = sticky_verify(tmp_path, "--only", "story")
+    assert told.rc == 0, told.output
+    assert told.output.strip().splitlines()[-1].startswith("PASS: 1 scenario held (")
+    assert "haproxy-1: s00001 - Backend " in told.output

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from deployment import Run, play
+from node import Node
 from testinfra.host import Host
-
-from verify.node import Node
 
 MISTAKES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("mistakes.yml").read_text())
 HOSTS = {"haproxy": "haproxy-1", "apache": "web"}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = pytest.mark.parametrize("version", ["2.2", "2.6", "3.0"])
+VERSIONS = pytest.mark.parametrize("version", ["2.2", "2.6", "3.0", "3.2"])
 INCOMPLETE = "Removing incomplete section 'peers haproxy-peers' (no peer named 't1')."
 
 
@@ -26,8 +27,9 @@ def program() -> ModuleType:
 
 
 def recorded(name: str) -> str:
-    """Gives the text of a recorded answer."""
-    return (ROOT / "tests/verify/fixtures" / f"{name}.txt").read_text()
+    """Gives the recorded answer to `show peers`."""
+    text = (ROOT / "tests/verify/fixtures" / f"{name}.txt").read_text()
+    return text.split("$ show peers\n")[1].split("\n$ ")[0]
 
 
 # --- checking a configuration ---------------------------------------------------------------------
@@ -71,6 +73,10 @@ def test_other_output_does_not_count(program: ModuleType, row: str) -> None:
         (
             "http-request deny unless { req.hdr(X-Token) -m str secret }",
             "http-request deny unless { req.hdr(X-Token) ********",
+        ),
+        (
+            "http-request set-var(txn.sticky_verify) bool(true) if { req.hdr(X-Sticky-Token) -m str secret }",
+            "http-request set-var(txn.sticky_verify) bool(true) if { req.hdr(X-Sticky-Token) ********",
         ),
         ("setenv API_KEY secret", "setenv API_KEY ********"),
         ('presetenv PASSWORD "my secret"', "presetenv PASSWORD ********"),
@@ -125,7 +131,7 @@ def test_difference_of_equal_files_is_nothing(program: ModuleType, tmp_path: Pat
 
 @VERSIONS
 def test_an_answer_to_show_peers_is_known(program: ModuleType, version: str) -> None:
-    assert program.is_show_peers(recorded(f"peers-{version}-a"))
+    assert program.is_show_peers(recorded(f"{version}/away-a"))
 
 
 def test_no_worker_to_ask_is_no_answer(program: ModuleType) -> None:
@@ -134,30 +140,30 @@ def test_no_worker_to_ask_is_no_answer(program: ModuleType) -> None:
 
 @VERSIONS
 def test_sections_in_sync(program: ModuleType, version: str) -> None:
-    assert program.unsynced_sections(recorded(f"peers-{version}-a")) == []
-    assert program.unsynced_sections(recorded(f"peers-{version}-b")) == []
+    assert program.unsynced_sections(recorded(f"{version}/away-a")) == []
+    assert program.unsynced_sections(recorded(f"{version}/away-b")) == []
 
 
 @VERSIONS
 def test_section_just_started_is_not_in_sync(program: ModuleType, version: str) -> None:
-    assert program.unsynced_sections(recorded(f"peers-{version}-cold")) == ["haproxy-peers"]
+    assert program.unsynced_sections(recorded(f"{version}/cold-a")) == ["haproxy-peers"]
 
 
 def test_one_section_of_two_is_not_in_sync(program: ModuleType) -> None:
-    second = recorded("peers-2.6-cold").replace("id=haproxy-peers", "id=second")
-    assert program.unsynced_sections(recorded("peers-2.6-a") + second) == ["second"]
+    second = recorded("2.6/cold-a").replace("id=haproxy-peers", "id=second")
+    assert program.unsynced_sections(recorded("2.6/away-a") + second) == ["second"]
 
 
 @VERSIONS
 def test_a_peer_without_a_session_is_silent(program: ModuleType, version: str) -> None:
-    silent = ["peer haproxy-3 at 127.0.0.1:21026 does not answer (CONN)"]
-    assert program.silent_peers(recorded(f"peers-{version}-a")) == silent
-    assert program.silent_peers(recorded(f"peers-{version}-b")) == silent
+    for name in ("away-a", "away-b"):
+        (silent,) = program.silent_peers(recorded(f"{version}/{name}"))
+        assert re.fullmatch(r"peer haproxy-3 at 127\.0\.0\.1:\d+ does not answer \(CONN\)", silent)
 
 
 @VERSIONS
 def test_established_peers_are_not_silent(program: ModuleType, version: str) -> None:
-    text = recorded(f"peers-{version}-a")
+    text = recorded(f"{version}/away-a")
     assert program.silent_peers(text.replace("last_status=CONN", "last_status=ESTA")) == []
 
 

@@ -215,6 +215,34 @@ def test_no_section_but_those_asked_for(rendered: Rendered) -> None:
     ]
 
 
+# --- the verifier's header ------------------------------------------------------------------------
+
+SIGN = "http-request set-var(txn.sticky_verify) bool(true) if { req.hdr(X-Sticky-Token) -m str 0123456789abcdef }"
+FORGET = "http-request del-header X-Sticky-Token"
+TELL = "http-response set-header X-Sticky-Server %s if { var(txn.sticky_verify) -m bool }"
+
+
+@pytest.mark.parametrize("section", ["backend plain", "listen both"])
+def test_a_sticky_section_tells_the_verifier_its_server(rendered: Rendered, section: str) -> None:
+    rows = sections(rendered("verify", "lb-1.cfg"))[section]
+    assert [row for row in rows if row.startswith("http-")] == [SIGN, FORGET, TELL]
+
+
+def test_the_verifiers_rules_come_before_others(rendered: Rendered) -> None:
+    assert sections(rendered("verify", "lb-1.cfg"))["backend ruled"][:5] == [
+        SIGN,
+        FORGET,
+        "http-request deny if { path /no }",
+        TELL,
+        "http-response del-header Server",
+    ]
+
+
+@pytest.mark.parametrize("section", ["defaults", "frontend front-session", "backend tcp", "backend rates"])
+def test_no_other_section_knows_the_verifier(rendered: Rendered, section: str) -> None:
+    assert "sticky" not in " ".join(sections(rendered("verify", "lb-1.cfg"))[section]).lower()
+
+
 # --- keywords, and the user's own file ------------------------------------------------------------
 
 

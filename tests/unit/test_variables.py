@@ -14,6 +14,7 @@ EACH_ROLE = pytest.mark.parametrize("role", ["apache", "haproxy", "lab", "reacha
 WITHOUT_DEFAULT = {
     "apache_address": "only the inventory knows it; the haproxy role reads it, the apache role does not",
     "haproxy_peer_address": "only the inventory knows it; ansible_host is often another network's",
+    "haproxy_verify_token": "a secret; a default would be none",
 }
 # What stands below another variable and is explained by that one's comment.
 EXPLAINED_BY = {
@@ -119,9 +120,10 @@ def test_both_roles_know_the_same_demo() -> None:
     def demo(role: str, variable: str) -> list[dict[str, Any]]:
         return list(ast.literal_eval(jinja2.Template(load(role, "defaults/main.yml")[variable]).render()))
 
-    served = [{"name": vhost["name"], "port": vhost["port"]} for vhost in demo("apache", "apache_vhosts")]
+    keys = ("name", "port", "page")
+    served = [{key: vhost[key] for key in keys} for vhost in demo("apache", "apache_vhosts")]
     assert served == demo("haproxy", "haproxy_web_vhosts")
-    assert [vhost["page"] for vhost in demo("apache", "apache_vhosts")] == [f"Backend {n}" for n in range(1, 8)]
+    assert [vhost["page"] for vhost in served] == [f"Backend {n}" for n in range(1, 8)]
 
 
 @pytest.mark.parametrize("section", ["haproxy_defaults", "haproxy_frontends", "haproxy_backends", "haproxy_listens"])

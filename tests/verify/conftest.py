@@ -1,14 +1,32 @@
 """What the verifier's tests share."""
 
-from collections.abc import Callable
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-FIXTURES = Path(__file__).with_name("fixtures")
-
 
 @pytest.fixture
-def recorded() -> Callable[[str], str]:
-    """Returns a text that a real HAProxy answered; fixtures/README.md says how it was recorded."""
-    return lambda name: (FIXTURES / f"{name}.txt").read_text()
+def haproxy(tmp_path: Path) -> Iterator[Callable[[dict[str, bytes]], str]]:
+    """Returns a function that listens with these answers, `\\n` for others; it returns the socket's path."""
+    with ExitStack() as stack:
+
+        def listen(answers: dict[str, bytes]) -> str:
+            class Handler(socketserver.StreamRequestHandler):
+                def handle(self) -> None:
+                    command = self.rfile.read().decode().rstrip("\n")
+                    with suppress(ConnectionError):
+                        self.wfile.write(answers.get(command, b"\n"))
+
+            path = str(tmp_path / f"{len(list(tmp_path.iterdir()))}.sock")
+            server = stack.enter_context(socketserver.ThreadingUnixStreamServer(path, Handler))
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            stack.callback(thread.join, 10)
+            stack.callback(server.shutdown)
+            return path
+
+        yield listen

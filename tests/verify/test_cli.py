@@ -1,100 +1,124 @@
-"""The command line and the report: exit codes, and one clear line instead of a traceback."""
+"""The command line: exit codes, one clear line instead of a traceback, and settings from words."""
 
-import io
 from pathlib import Path
 
+import msgspec
 import pytest
-from rich.console import Console
 
 from verify.cli import main
-from verify.errors import VerifyError, WaitTimeout
-from verify.report import Report, verdict
-from verify.step import Step
-from verify.waiting import wait_for
+from verify.history import Header
+from verify.invariants import INVARIANTS
+from verify.inventory import dump
+from verify.run import replay
+from verify.scenarios import SCENARIOS, Check, Plant
+from verify.topology import Balancer, Connection, Server, Service, Table, Topology
 
 
-def steps(*reasons: list[str]) -> list[Step]:
-    """Steps with these reasons, one list each."""
-    return [Step(n, f"step {n}", "something", r) for n, r in enumerate(reasons, 1)]
-
-
-def test_pass() -> None:
-    """Every step held."""
-    assert verdict(steps([], []), 17, 78) == (
-        0,
-        "PASS: all 2 steps held (17 sessions, 78 answers)",
+def topology(**changes: object) -> Topology:
+    """Two balancers that nobody runs: ssh's port 1 is refused."""
+    found = Topology(
+        balancers=tuple(
+            Balancer(name=name, connection=Connection(address="127.0.0.1", port=1), url="http://127.0.0.1:1")
+            for name in ("lb1", "lb2")
+        ),
+        service=Service(
+            backend="app",
+            cookie="JSESSIONID",
+            table=Table(name="app", type="string", size=100),
+            servers=(Server(name="one", address="127.0.0.1", port=1),),
+        ),
     )
+    return msgspec.structs.replace(found, **changes)
 
 
-def test_fail_names_every_step_and_the_first_reason() -> None:
-    """One line, even with many reasons."""
-    code, text = verdict(steps([], ["moved", "moved too"], ["lost"]), 17, 78)
-    assert (code, text) == (1, "FAIL: steps 2, 3 did not hold: moved (and 1 more)")
-
-
-@pytest.mark.parametrize(("sessions", "answers"), [(0, 0), (0, 3), (17, 0)])
-def test_nothing_observed_is_unknown(sessions: int, answers: int) -> None:
-    """No answer is never a pass, and no fail of the balancers' either."""
-    assert verdict(steps([], []), sessions, answers)[0] == 2
-    assert verdict([], 17, 78)[0] == 2
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_report(terminal: bool) -> None:
-    """A host's text is printed as it is, long lines in one piece; colour needs a terminal."""
-    out = io.StringIO()
-    report = Report(Console(file=out, force_terminal=terminal, highlight=False, width=40))
-    step = Step(1, "title", "proof")
-    report.begin(step)
-    report.line("x" * 60 + " [red]")
-    step.reasons = ["moved"]
-    report.end(step)
-    report.verdict(1, "FAIL: it moved")
-    text = out.getvalue()
-    assert "x" * 60 + " [red]" in text
-    assert "did not hold: moved" in text
-    assert "FAIL: it moved" in text.rstrip().splitlines()[-1]
-    assert ("\x1b[" in text) is terminal
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    dump(topology(), tmp_path / "topology.json")
+    return str(tmp_path / "topology.json")
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["demo"], ["demo", "-i", "x", "--seed", "one"], ["nonsense"], ["demo", "-i", "/nowhere"]],
+    ("words", "text"),
+    [
+        ([], "required: COMMAND"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["run"], "name the balancers, by -i INVENTORY or by --topology FILE"),
+        (["run", "-i", "x", "--topology", "y"], "name the balancers, by -i INVENTORY or by --topology FILE"),
+        (["run", "-i", "x", "--seed", "one"], "argument --seed: invalid int value: 'one'"),
+        (["run", "-i", "/nowhere"], "/nowhere"),
+        (["look"], "name the balancers one way"),
+        (["look", "--balancer", "lb1", "-i", "x"], "name the balancers one way"),
+        (["recheck", "/nowhere"], "/nowhere/history.jsonl can't be read: No such file or directory"),
+        (["check", "--state", "/nowhere"], "/nowhere can't be read: No such file or directory"),
+    ],
 )
-def test_bad_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_use(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What argparse refuses is bad use too."""
-    assert main(arguments) == 64
+    assert main(words) == 64
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("bad use: ")
+    assert text in printed.err
+    assert printed.err.startswith("sticky-verify: ")
     assert printed.err.count("\n") == 1
 
 
-def test_one_balancer_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The story needs two."""
-    hosts = tmp_path / "hosts.ini"
-    hosts.write_text("[balancers]\nlb verify_url=http://127.0.0.1:1\n")
-    assert main(["demo", "-i", str(hosts)]) == 64
-    assert "two balancers" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--only", "nonsense"], "--only nonsense: no such scenario; there are story, stickiness, "),
+        (["--on", "lb3"], "--on lb3: no such host; there are lb1, lb2"),
+        (["--url", "lb3=http://x"], "--url lb3: no such host; there are lb1, lb2"),
+        (["--url", "http://x"], "--url http://x: write it as --url 'BALANCER=URL'"),
+        (["--url", "lb1=ftp://x"], "url 'ftp://x' can't be asked"),
+        (["--header", "X-One"], "--header X-One: write it as --header 'NAME: VALUE'"),
+        (["--server-from", "guess"], "--server-from 'guess' is not known"),
+        (["--sessions", "1"], "--sessions 1 proves too little: give 4 or more"),
+        (["--seconds", "0"], "--seconds 0 is no time"),
+        (["--load-rate", "0"], "--load-rate 0 sends nothing"),
+    ],
+)
+def test_words_that_make_no_run(words: list[str], text: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--topology", file, *words]) == 64
+    assert text in capsys.readouterr().err
 
 
-def test_unreachable_balancers_are_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody listens for ssh on port 1: exit 2, and the host is named."""
-    hosts = tmp_path / "hosts.ini"
-    hosts.write_text(
-        "[balancers]\na verify_url=http://127.0.0.1:1\nb verify_url=http://127.0.0.1:1\n"
-        "[balancers:vars]\nansible_host=127.0.0.1\nansible_port=1\n"
+def test_a_topology_without_a_service_makes_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump(topology(service=None), tmp_path / "lone.json")
+    assert main(["run", "--topology", str(tmp_path / "lone.json")]) == 64
+    assert "the topology names no service" in capsys.readouterr().err
+
+
+def test_unreachable_balancers_are_unknown(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody listens for ssh on port 1: exit 2, the host is named, and no run's directory is left."""
+    assert main(["run", "--topology", file, "--runs", str(tmp_path / "runs")]) == 2
+    assert "sticky-verify: lb1: ssh could not reach it" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_list_names_every_scenario_and_its_invariants(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name, scenario in SCENARIOS.items():
+        assert f"{name}\n  {scenario.describes}\n" in printed
+        assert f"  checks: {', '.join(scenario.invariants)}\n" in printed
+
+
+def test_every_invariant_that_a_scenario_names_exists_and_all_are_used() -> None:
+    scenarios = [*SCENARIOS.values(), Plant(), Check()]
+    assert {name for scenario in scenarios for name in scenario.invariants} == set(INVARIANTS)
+
+
+def test_a_replay_has_the_same_words_the_scenario_and_the_seed() -> None:
+    words = ["run", "-i", "inv", "--only", "crash,pause", "--seed=7", "--junit", "all.xml", "--rate", "9"]
+    header = Header(
+        run="r",
+        scenario="pause",
+        invariants=[],
+        seed=7,
+        arguments=words,
+        topology={},
+        versions={},
+        kinds={},
+        wall_ns=0,
     )
-    assert main(["demo", "-i", str(hosts)]) == 2
-    assert capsys.readouterr().err.startswith("UNKNOWN: a: ssh could not reach it")
-
-
-def test_waiting_ends_with_its_bound() -> None:
-    """A state that does not come says what was waited for and what stood in the way."""
-
-    def refused() -> bool:
-        raise VerifyError("refused")
-
-    with pytest.raises(WaitTimeout, match=r"waited 0 s for the moon, in vain \(refused\)"):
-        wait_for("the moon", refused, 0)
-    wait_for("the sun", lambda: True, 0)
+    assert replay(header) == "sticky-verify run -i inv --rate 9 --only pause --seed 7"

@@ -1,130 +1,200 @@
-"""The host, by a stand-in for ssh that runs the command here; and the runtime API's socket."""
+"""Host: how it is reached, and what it makes of the agent's answers; the agent is real and runs here."""
 
 import os
+import re
+import shlex
 import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from verify.errors import HostError, RuntimeApiError
-from verify.hosts import Host
-from verify.runtime_api import RuntimeApi
-from verify.topology import Balancer
+from verify.errors import HostError, Refused
+from verify.hosts import Host, command
+from verify.topology import Connection
 
-SSH = """#!/bin/sh
-echo "$@" >> {log}
-case "$*" in *"-O exit"*) exit;; *unreachable*) echo "no route to host" >&2; exit 255;; esac
-for command; do :; done
-eval "$command"
-"""
+ADMIN = Connection(address="lb.example", port=2211, user="admin", key_file="/k", ssh_args=("-o", "BatchMode=no", "-v"))
 
 
-def balancer(address: str) -> Balancer:
-    """A balancer with every connection variable."""
-    return Balancer("lb", "http://x", address, 2211, "admin", Path("/k"), ("-o", "LogLevel=ERROR"))
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Puts an `id` that says 0 on PATH: the tests are nobody's business but their user's."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script(folder / "id", "echo 0")
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Puts a stand-in for ssh and an `id` of root on PATH; returns the log of ssh's calls."""
-    for name, text in {
-        "ssh": SSH.format(log=tmp_path / "log"),
-        "id": "#!/bin/sh\necho 0\n",
-    }.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    return tmp_path / "log"
+def host() -> Iterator[Host]:
+    with Host("here", Connection(address="localhost", local=True)) as host:
+        yield host
 
 
-def test_arguments_arrive_unchanged(log: Path) -> None:
-    """Spaces, quotes and dollars mean nothing to the remote shell."""
-    with Host(balancer("here")) as host:
-        assert host.run(["printf", "%s|", "a b", "$HOME", "it's"]) == "a b|$HOME|it's|"
-    first, *_, last = log.read_text().splitlines()
-    assert "BatchMode=yes" in first
-    assert "-p 2211 -l admin -i /k -o LogLevel=ERROR here id -u" in first
-    assert last.endswith("-O exit here")
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
 
 
-def test_sudo_for_who_is_not_root(log: Path) -> None:
-    """The host is asked who one is there."""
-    (log.parent / "id").write_text("#!/bin/sh\necho 1000\n")
-    (log.parent / "sudo").write_text('#!/bin/sh\necho sudo "$@"\n')
-    (log.parent / "sudo").chmod(0o755)
-    with Host(balancer("here")) as host:
-        assert host.run(["service", "haproxy", "stop"]) == "sudo -n service haproxy stop\n"
+def test_ssh_is_told_what_the_inventory_says_after_what_must_be() -> None:
+    words = command(ADMIN, 1)
+    assert words[:2] == ["ssh", "-T"]
+    assert words[-11:-1] == ["-p", "2211", "-l", "admin", "-i", "/k", "-o", "BatchMode=no", "-v", "lb.example"]
+    assert words.index("BatchMode=yes") < words.index("BatchMode=no")
+    assert {"ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ControlPath=none"} < set(words)
 
 
-def test_failed_command(log: Path) -> None:
-    """The error carries the command, its status and what it wrote; `check=False` lets it pass."""
-    with Host(balancer("here")) as host:
-        with pytest.raises(HostError, match=r"lb: .*ended with 2: last") as caught:
-            host.run(["sh", "-c", "echo first >&2; echo last >&2; exit 2"])
-        assert caught.value.rc == 2
-        assert caught.value.stderr == "first\nlast\n"
-        assert host.run(["sh", "-c", "echo inactive; exit 3"], check=False) == "inactive\n"
+def test_the_remote_shell_reads_what_a_local_host_is_given() -> None:
+    here, there = command(Connection(address="", local=True), 7), command(ADMIN, 7)
+    assert shlex.split(there[-1]) == [*here[:4], "python3", *here[5:]]
 
 
-def test_unreachable(log: Path) -> None:
-    """Ssh's own failure is one even where any status will do."""
-    with Host(balancer("unreachable")) as host, pytest.raises(HostError, match="no route to host"):
-        host.run(["true"], check=False)
+@pytest.mark.parametrize(("uid", "expected"), [("0", "python3 -I -c"), ("1000", "sudo -n python3 -I -c")])
+def test_who_is_not_root_becomes_it(root: Path, uid: str, expected: str) -> None:
+    script(root / "id", f"echo {uid}")
+    for name in ("sudo", "python3"):
+        script(root / name, f'echo {name} "$@"')
+    said = subprocess.run(["sh", "-c", command(ADMIN, 7)[-1]], check=True, capture_output=True, text=True).stdout
+    assert said.startswith(expected)
 
 
-def test_too_late(log: Path) -> None:
-    """A command that does not end is given up."""
-    with Host(balancer("here")) as host:
-        host.run(["true"])
-        with pytest.raises(HostError, match="did not end in time") as caught:
-            host.run(["sh", "-c", "exec tail -f /dev/null"], seconds=0.2)
+def test_facts(host: Host) -> None:
+    assert host.facts.kind in ("container", "vm", "host")
+    assert host.facts.hostname == socket.gethostname()
+    assert re.fullmatch(r"3\.\d+\.\d+\S*", host.facts.python)
+
+
+def test_the_clock_of_this_machine_is_this_machines(host: Host) -> None:
+    offset, error = host.clock()
+    assert abs(offset) <= error
+    if host.facts.boot_id:
+        assert (offset, error) == (0, 0)
+
+
+def test_another_kernels_clock_is_known_up_to_half_a_round_trip(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verify.hosts._boot_id", lambda: "another")
+    offset, error = host.clock()
+    assert abs(offset) <= error
+    assert error > 0
+
+
+def test_arguments_arrive_unchanged(host: Host) -> None:
+    words = ["a b", "$HOME", "it's", "", "ä\n"]
+    assert host.run(["printf", "%s|", *words]) == "".join(f"{word}|" for word in words)
+
+
+def test_a_failed_command(host: Host) -> None:
+    failing = ["sh", "-c", "echo first >&2; echo last >&2; exit 2"]
+    with pytest.raises(HostError, match=r"here: .*ended with 2: last") as caught:
+        host.run(failing)
+    assert (caught.value.rc, caught.value.stderr) == (2, "first\nlast\n")
+    assert caught.value.command == shlex.join(failing)
+    assert host.run(["sh", "-c", "echo inactive; exit 3"], check=False) == "inactive\n"
+
+
+def test_a_command_that_does_not_exist(host: Host) -> None:
+    with pytest.raises(HostError, match=r"ended with 127: .*no-such-command"):
+        host.run(["no-such-command"])
+
+
+def test_a_command_that_is_too_late(host: Host) -> None:
+    with pytest.raises(HostError, match="did not end in time") as caught:
+        host.run(["sh", "-c", "exec tail -f /dev/null"], seconds=0.2)
     assert caught.value.rc is None
 
 
+def test_a_host_that_can_not_be_reached() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        connection = Connection(address="127.0.0.1", port=unused.getsockname()[1], ssh_args=("-F", "none"))
+        with Host("lb", connection) as host, pytest.raises(HostError, match=r"lb: ssh could not reach it:.*refused"):
+            host.run(["true"], check=False)
+
+
+def test_a_host_where_one_can_not_become_root(root: Path, host: Host) -> None:
+    script(root / "id", "echo 1000")
+    script(root / "sudo", "echo sudo: a password is required >&2; exit 1")
+    with pytest.raises(HostError, match="`python3` ended with 1: sudo: a password is required"):
+        host.run(["true"])
+
+
+def test_a_lock_that_is_taken_says_by_whom(tmp_path: Path, host: Host) -> None:
+    path = str(tmp_path / "lock")
+    with Host("there", Connection(address="localhost", local=True)) as other:
+        other.lock(path, "run 1 of anna")
+        with pytest.raises(Refused, match=f"here: {path} is locked by run 1 of anna: "):
+            host.lock(path, "run 2 of bert")
+    host.lock(path, "run 2 of bert")
+    assert Path(path).read_text() == "run 2 of bert\n"
+
+
+def test_the_next_call_after_a_lost_connection_makes_a_new_one(host: Host) -> None:
+    with pytest.raises(HostError, match="ended with -9: the connection was lost"):
+        host.run(["sh", "-c", "kill -9 $PPID"])
+    assert host.run(["echo", "again"]) == "again\n"
+
+
+def test_a_lost_lock_is_not_forgotten(tmp_path: Path, host: Host) -> None:
+    host.lock(str(tmp_path / "lock"), "me")
+    for words in (["sh", "-c", "kill -9 $PPID"], ["echo", "again"]):
+        with pytest.raises(HostError, match="ended with -9: the connection was lost"):
+            host.run(words)
+    host.close()
+    assert host.run(["echo", "again"]) == "again\n"
+
+
+def test_closing_twice_and_closing_what_was_never_opened() -> None:
+    host = Host("here", Connection(address="localhost", local=True))
+    host.close()
+    host.run(["true"])
+    host.close()
+    host.close()
+
+
 @pytest.fixture
-def haproxy(tmp_path: Path, recorded: Callable[[str], str]) -> Iterator[Path]:
-    """A UNIX socket that gives recorded answers, one command a connection."""
-    answers = {
-        b"show table back key abc\n": recorded("table-2.6").splitlines()[0]
-        + "\n0x1: key=abc use=0 exp=9 server_id=1 server_key=web-1\n\n",
-        b"show table back key a\\ b\n": recorded("nokey-2.6"),
-        b"show info\n": recorded("info-2.6"),
-    }
-
-    def serve() -> None:
-        while True:
-            connection, _ = listener.accept()
-            with connection:
-                command = connection.recv(1000)
-                if not command:
-                    return
-                connection.sendall(answers.get(command, recorded("unknown-2.6")).encode())
-
-    path = tmp_path / "api"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield path
-        with socket.socket(socket.AF_UNIX) as last:
-            last.connect(str(path))
-        thread.join()
+def api(haproxy: Callable[[dict[str, bytes]], str]) -> str:
+    """A socket whose answers are more than a chunk long, hold odd bytes, or are broken off."""
+    long = b"".join(b"0x1: key=%06d use=0 exp=9 server_id=1\n" % number for number in range(50_000))
+    return haproxy(
+        {"long": b"# table: t\n" + long + b"\n", "odd": b"\xff\x80\x0b\n\n", "cut": b"0x1: key=1\n", "": b""}
+    )
 
 
-def test_runtime_api(haproxy: Path) -> None:
-    """Each command takes a connection; keys are escaped; an unknown text is an error."""
+def test_answers_come_in_order_whatever_bytes_they_hold(host: Host, api: str) -> None:
+    odd, nothing, long = host.cli(api, ["odd", "unknown", "long"])
+    assert odd.encode("utf-8", "surrogateescape") == b"\xff\x80\x0b\n\n"
+    assert nothing == "\n"
+    assert long.count("\n") == 50_002
 
-    def run(argv: Sequence[str]) -> str:
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
-    api = RuntimeApi(run, str(haproxy))
-    rows = api.rows("back", ["abc", "a b"])
-    assert {key: row.server for key, row in rows.items()} == {"abc": "web-1"}
-    assert api.rows("back", []) == {}
-    assert api.info()["Name"] == "HAProxy"
-    with pytest.raises(RuntimeApiError):
-        api.peers()
+def test_a_long_answer_comes_line_by_line(host: Host, api: str) -> None:
+    lines = list(host.stream(api, "long"))
+    assert lines[:2] == ["# table: t", "0x1: key=000000 use=0 exp=9 server_id=1"]
+    assert lines[-2:] == ["0x1: key=049999 use=0 exp=9 server_id=1", ""]
+    assert len(lines) == 50_002
+    assert next(host.stream(api, "odd")).encode("utf-8", "surrogateescape") == b"\xff\x80\x0b"
+
+
+def test_a_reader_who_takes_his_time_or_leaves_disturbs_nobody(host: Host, api: str) -> None:
+    lines = host.stream(api, "long")
+    assert next(lines) == "# table: t"
+    assert host.cli(api, ["unknown"]) == ["\n"]
+    assert sum(1 for _ in lines) == 50_001
+    left = host.stream(api, "long")
+    next(left)
+    left.close()  # type: ignore[attr-defined]  # it is a generator
+    assert host.cli(api, ["unknown"]) == ["\n"]
+
+
+def test_an_answer_that_is_broken_off_is_none(host: Host, api: str) -> None:
+    with pytest.raises(HostError, match=r"`odd; cut` ended with 1: .* broke off its answer"):
+        host.cli(api, ["odd", "cut"])
+    with pytest.raises(HostError, match=r"`cut` ended with 1: .* broke off its answer"):
+        list(host.stream(api, "cut"))
+
+
+def test_a_socket_that_is_not_there(host: Host) -> None:
+    with pytest.raises(HostError, match=r"`show info` ended with 1: /no/such: No such file"):
+        host.cli("/no/such", ["show info"])

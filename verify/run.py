@@ -1,0 +1,275 @@
+"""Run: plays scenarios, each in a directory of its own, judges them and writes the reports."""
+
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from verify import evidence
+from verify.budget import Budget
+from verify.client import Client, Target
+from verify.cluster import Cluster
+from verify.errors import BadUse, VerifyError
+from verify.faults import Nemesis, Permission, Site, lock_all, open_site
+from verify.history import End, Header, History
+from verify.identity import ServerFrom
+from verify.inspection import inspect
+from verify.invariants import judge
+from verify.recorder import Recorder
+from verify.report.document import Document
+from verify.report.junit import junit
+from verify.report.page import page
+from verify.report.terminal import Terminal
+from verify.scenarios import Check, Plant, Scenario, Size
+from verify.topology import Service, Topology
+from verify.verdict import Result, Verdict, conclude
+
+HISTORY, VERDICT, JUNIT, PAGE = "history.jsonl", "verdict.json", "junit.xml", "report.html"
+CHOSEN = ("--seed", "--only", "--junit")  # options that a replay gives itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run is told.
+
+    Attributes:
+        topology: the balancers and the service.
+        targets: how each balancer is asked, by its name.
+        server_from: how to learn who answered.
+        issued_by: who makes the sessions.
+        seed: decides everything that is drawn.
+        size: how much is done.
+        rate: functional requests a second.
+        cap: requests in all, in one scenario.
+        error_rate: the share of failures that ends a scenario.
+        settle_ns: after this time an answered request is known to every balancer.
+        permission: what may be broken.
+        runs: the folder of the run directories.
+        arguments: the command line, for the header.
+    """
+
+    topology: Topology
+    targets: dict[str, Target]
+    server_from: ServerFrom
+    issued_by: Literal["client", "server"]
+    seed: int
+    size: Size
+    rate: float
+    cap: int
+    error_rate: float
+    settle_ns: int
+    permission: Permission
+    runs: Path
+    arguments: list[str]
+
+    @property
+    def service(self) -> Service:
+        """The service that is asked.
+
+        Raises:
+            BadUse: the topology has none.
+        """
+        if self.topology.service is None:
+            raise BadUse("the topology names no service: use an inventory, or a topology file that has one")
+        return self.topology.service
+
+
+def play(scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal) -> list[Document]:
+    """Plays scenarios one after another, and tells of them.
+
+    Raises:
+        BadUse: what is asked for can't be done, or must not; nothing was changed.
+        VerifyError: the hosts can't be reached.
+    """
+    documents = []
+    with open_site(settings.topology) as site:
+        lock_all(site, f"sticky-verify {shlex.join(settings.arguments)}")
+        nemesis = Nemesis(site, lambda record: None, time.monotonic_ns, settings.permission)
+        for scenario in scenarios:
+            nemesis.check(scenario.faults(site))
+        for scenario in scenarios:
+            documents.append(_play(scenario, site, settings, terminal))
+    terminal.summary(documents)
+    return documents
+
+
+def rehearse(scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal) -> None:
+    """Tells every command that the scenarios' faults would run, and runs none."""
+    with open_site(settings.topology) as site:
+        for scenario in scenarios:
+            terminal.line(f"{scenario.name}: {scenario.describes}")
+            for injection in scenario.faults(site):
+                terminal.line(f"  {injection.kind} on {', '.join(injection.targets)}")
+                for host, command in injection.commands():
+                    terminal.line(f"    {host}: {command}")
+
+
+def recheck(folder: Path, terminal: Terminal) -> Document:
+    """Judges an old run again, from its history alone.
+
+    Raises:
+        HistoryError: there is no history, or it can't be read.
+    """
+    history = History.read(folder / HISTORY)
+    results = judge(history)
+    document = Document.of(history, results, replay(history.header), folder)
+    terminal.results(document, results, history)
+    return document
+
+
+def replay(header: Header) -> str:
+    """Returns the command that plays the scenario again, with the same seed."""
+    words = iter(header.arguments)
+    kept = []
+    for word in words:
+        if word in CHOSEN:
+            next(words, None)
+        elif not word.startswith(tuple(f"{option}=" for option in CHOSEN)):
+            kept.append(word)
+    return shlex.join(["sticky-verify", *kept, "--only", header.scenario, "--seed", str(header.seed)])
+
+
+def plant(settings: Settings, state: Path, terminal: Terminal) -> Document:
+    """Plants sessions and leaves them there; `state` gets all that `check` needs.
+
+    Raises:
+        BadUse: the state's file is there already, or can't be written.
+        VerifyError: the hosts can't be reached.
+    """
+    try:
+        state.touch(exist_ok=False)
+    except OSError as error:
+        raise BadUse(f"--state {state} can't be written: {error.strerror}; name a new file") from None
+    (document,) = play([Plant()], settings, terminal)
+    shutil.copyfile(settings.runs / document.run / HISTORY, state)
+    return document
+
+
+def check(settings: Settings, planted: History, terminal: Terminal) -> Document:
+    """Judges what became of the sessions that `plant` left, whatever happened in between."""
+    with open_site(settings.topology) as site:
+        lock_all(site, f"sticky-verify {shlex.join(settings.arguments)}")
+        document = _play(Check(), site, settings, terminal, planted)
+    terminal.summary([document])
+    return document
+
+
+def _play(
+    scenario: Scenario, site: Site, settings: Settings, terminal: Terminal, earlier: History | None = None
+) -> Document:
+    folder = _directory(settings.runs, scenario.name)
+    wall_ns = time.time_ns()
+    began = earlier.header.wall_ns if earlier else wall_ns
+    recorder = Recorder(folder / HISTORY, terminal, wall_ns - began)
+    header = Header(
+        run=folder.name,
+        scenario=scenario.name,
+        invariants=list(scenario.invariants),
+        seed=settings.seed,
+        arguments=settings.arguments,
+        topology=msgspec.to_builtins(settings.topology),
+        versions={name: api.version for name, api in site.apis.items()},
+        kinds={name: site.hosts[name].facts.kind for name in site.apis},
+        wall_ns=began,
+        settle_ns=settings.settle_ns,
+    )
+    recorder.write(header)
+    terminal.scenario(scenario.name, scenario.describes)
+    try:
+        with ExitStack() as stack:
+            cluster = Cluster(
+                site=site,
+                nemesis=Nemesis(site, recorder.write, recorder.now, settings.permission),
+                service=settings.service,
+                clients={name: stack.enter_context(Client(target)) for name, target in settings.targets.items()},
+                server_from=settings.server_from,
+                issued_by=settings.issued_by,
+                settle_ns=settings.settle_ns,
+                seed=f"{settings.seed} {scenario.name}",
+                budget=Budget(settings.rate, settings.cap, settings.error_rate),
+                recorder=recorder,
+                teller=terminal,
+            )
+            if earlier:
+                cluster.carry_over(earlier)
+            end = _act(scenario, cluster, settings)
+        recorder.write(end)
+        return _judge(folder, header, site, recorder, terminal)
+    finally:
+        recorder.close()
+
+
+def _act(scenario: Scenario, cluster: Cluster, settings: Settings) -> End:
+    """Plays a scenario to its end, or to what stops it; cleans up in any case."""
+    recorder, why = cluster.recorder, ""
+    try:
+        recorder.phase("look")
+        for balancer in settings.topology.balancers:
+            config = cluster.site.hosts[balancer.name].run(["cat", balancer.config])
+            api = cluster.site.apis[balancer.name]
+            recorder.write(inspect(settings.topology, balancer, api, config, recorder.now()))
+        cluster.await_sync()
+        cluster.await_servers()
+        scenario.play(cluster, settings.size)
+    except VerifyError as error:
+        why = str(error)
+    except KeyboardInterrupt:
+        why = "interrupted"
+    try:
+        if not scenario.keeps:
+            cluster.clean_up()
+    except VerifyError as error:
+        why = why or f"cleaning up: {error}"
+    return End(at_ns=recorder.now(), completed=not why, why=why)
+
+
+def _judge(folder: Path, header: Header, site: Site, recorder: Recorder, terminal: Terminal) -> Document:
+    history = History.read(folder / HISTORY)
+    results = judge(history)
+    if conclude(history, results) is not Verdict.PASS:
+        for note in evidence.collect(site, header, recorder.now()):
+            recorder.write(note)
+        history = History.read(folder / HISTORY)
+    document = Document.of(history, results, replay(header), folder)
+    _write(folder, document, history, results)
+    terminal.results(document, results, history)
+    if any(end.why == "interrupted" for end in history.ends):
+        raise KeyboardInterrupt
+    return document
+
+
+def _write(folder: Path, document: Document, history: History, results: list[Result]) -> None:
+    (folder / VERDICT).write_bytes(document.to_json())
+    (folder / JUNIT).write_bytes(junit([document]))
+    (folder / PAGE).write_text(page(document, history, results), encoding="utf-8")
+
+
+def _directory(runs: Path, scenario: str) -> Path:
+    """Makes a run's directory, and points `latest` to it.
+
+    Raises:
+        BadUse: it can't be made.
+    """
+    name = f"{datetime.now():%Y%m%dT%H%M%S}-{scenario}"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        folder = next(
+            path for path in (runs / name, *(runs / f"{name}.{n}" for n in range(2, 100))) if not path.exists()
+        )
+        folder.mkdir()
+        fresh = runs / f".latest-{os.getpid()}"
+        with suppress(FileNotFoundError):
+            fresh.unlink()
+        fresh.symlink_to(folder.name)
+        fresh.replace(runs / "latest")
+    except OSError as error:
+        raise BadUse(f"--runs {runs}: a run's directory can't be made there: {error.strerror}") from None
+    return folder
