@@ -10,6 +10,8 @@ from node import Node
 from test_web import ask
 from testinfra.host import Host
 
+from verify.client import Client, Target
+
 HERE = Path(__file__).parent
 OLDEST = ROOT / ".venv-2.16"
 
@@ -69,6 +71,19 @@ def test_the_changed_variables_are_taken(
     for now, then in zip(servers(nodes), before["ids"], strict=True):  # type: ignore[call-overload]
         assert list(now) == names
         assert {name: now[name] for name in names[:5]} == {name: then[name] for name in names[:5]}
+
+
+def test_the_server_is_named_to_the_verifier_alone(changed: Run, nodes: list[Node]) -> None:
+    for node in nodes:
+        named = {}
+        for token in ("0123456789abcdef", "0123456789abcdeX", None):
+            headers = {"X-Sticky-Token": token} if token else {}
+            with Client(Target(url=node.client.url, cookie="SID", headers=headers)) as client:
+                answer = client.ask("svfy-named")
+            named[token] = answer.header("X-Sticky-Server")
+        server = named.pop("0123456789abcdef")
+        assert server == node.bindings("back-session", ["svfy-named"])["svfy-named"]
+        assert set(named.values()) == {None}
 
 
 def test_virtual_hosts_and_services_come_and_go_by_reload(
