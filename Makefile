@@ -39,7 +39,7 @@ lint: setup ## every linter, over everything
 	mypy
 
 unit: setup ## tests that need no host
-	pytest tests/unit tests/verify --expect-tests=1577 --junit-xml=.cache/junit/unit.xml
+	pytest tests/unit tests/verify --expect-tests=1597 --junit-xml=.cache/junit/unit.xml
 
 molecule: setup $(OLDEST)/installed ## the default scenario, on containers of its own
 	rm -f .cache/junit/default.xml
@@ -59,7 +59,7 @@ test-all: lint unit molecule twins ## everything: what CI runs, and the broken t
 
 clean: ## remove everything that was made: labs, images, environments, caches (installed packages stay)
 	scripts/remove-labs
-	rm -rf $(VENV) $(OLDEST) .cache build .mypy_cache .ruff_cache .pytest_cache .ansible
+	rm -rf $(VENV) $(OLDEST) .cache .hypothesis build .mypy_cache .ruff_cache .pytest_cache .ansible
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## write constraints.txt from what is installed

@@ -1,14 +1,18 @@
 """Command line: `sticky-verify`, the same as `python -m verify`."""
 
 import argparse
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 
 from verify import inventory, options, run
-from verify.errors import EXIT_PASS, BadUse, VerifyError
+from verify.errors import EXIT_PASS, EXIT_UNKNOWN, BadUse, VerifyError
 from verify.faults import open_site
 from verify.history import History
 from verify.look import look
@@ -25,6 +29,9 @@ EXIT_INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGTERM, signal.SIGHUP):  # heal, as after Ctrl-C
+            signal.signal(signum, _interrupted)
     try:
         chosen = _PARSER.parse_args(words)
         code: int = chosen.function(chosen, words)
@@ -35,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception:  # a defect of the verifier's own is no failure of the balancers
+        traceback.print_exc()
+        print("sticky-verify: a defect of the verifier: nothing can be said", file=sys.stderr)
+        return EXIT_UNKNOWN
+
+
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _look(chosen: argparse.Namespace, words: Sequence[str]) -> int:
@@ -48,6 +63,8 @@ def _look(chosen: argparse.Namespace, words: Sequence[str]) -> int:
 def _run(chosen: argparse.Namespace, words: Sequence[str]) -> int:
     settings = options.settings(chosen, words)
     scenarios = _chosen(options.listed(chosen.only), settings.permission.destructive)
+    if chosen.junit and not chosen.junit.parent.is_dir():
+        raise BadUse(f"--junit {chosen.junit} can't be written: {chosen.junit.parent} is no folder, make it first")
     with Terminal() as terminal:
         if chosen.dry_run:
             run.rehearse(scenarios, settings, terminal)
@@ -65,9 +82,8 @@ def _chosen(names: list[str], destructive: bool) -> list[Scenario]:
             raise BadUse(f"--only {name}: no such scenario; there are {', '.join(SCENARIOS)}")
     if names:
         return [SCENARIOS[name] for name in dict.fromkeys(names)]
-    return [
-        scenario for scenario in SCENARIOS.values() if not scenario.may_lose and (destructive or not scenario.kinds)
-    ]
+    quiet = [known for known in SCENARIOS.values() if not known.may_lose]
+    return quiet if destructive else [known for known in quiet if not (known.kinds or known.writes)]
 
 
 def _plant(chosen: argparse.Namespace, words: Sequence[str]) -> int:

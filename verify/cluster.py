@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Literal, TypeVar
 
@@ -12,7 +13,7 @@ from verify.budget import Budget
 from verify.client import Answer, Client, outcome_of
 from verify.errors import HttpError, Refused, VerifyError, WaitTimeout
 from verify.faults import Injection, Nemesis, Site
-from verify.history import SECOND, Fault, History, Operation, Outcome, Session, Snapshot, Window
+from verify.history import SECOND, Cleanup, Fault, History, Operation, Outcome, Session, Snapshot, Window
 from verify.identity import ServerFrom
 from verify.load import Load, Plan
 from verify.recorder import Recorder
@@ -27,7 +28,7 @@ from verify.waiting import wait_for
 ROWS, SYNC, SERVERS = 3.0, 20.0, 30.0
 # What two clocks on one machine may be apart for "after": asking exactly at the settle time proves nothing.
 MARGIN = 0.05
-NEW_UNDER_LOAD = 0.02  # the share of requests that begin a session
+LOAD_ERROR_RATE = 0.9  # faults take one balancer of two away: half of the requests fail then, and that is judged
 LOAD_CAP = 1_000_000  # requests: no scenario is to go on for ever
 
 Item = TypeVar("Item")
@@ -80,7 +81,7 @@ class Cluster:
         self.teller = teller
         self._nemesis = nemesis
         self._loads = 0
-        self._fillers: list[str] = []
+        self._fillers: list[str] = []  # keys of rows that are no sessions of a scenario
         self._moment = 0
         self._answered_ns = 0
         self._open: list[frozenset[str]] = []
@@ -124,18 +125,17 @@ class Cluster:
 
     def ask_at_once(self, label: str, on: Sequence[str]) -> None:
         """Asks one session on several balancers at the same moment."""
+        for _ in on:
+            self.budget.take()
         barrier = threading.Barrier(len(on))
 
         def run(balancer: str) -> None:
-            self.budget.take()
             barrier.wait(10)
             self._request(label, balancer, self.recorder.now(), False)
 
-        threads = [threading.Thread(target=run, args=(balancer,)) for balancer in on]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(len(on)) as pool:
+            for asked in [pool.submit(run, balancer) for balancer in on]:
+                asked.result()
 
     def shuffled(self, items: Iterable[Item]) -> list[Item]:
         """Returns the items in random order: a replay in the order of planting proves nothing."""
@@ -143,12 +143,14 @@ class Cluster:
         return self.random.sample(listed, len(listed))
 
     @contextmanager
-    def load(self, rate: float, seconds: float | None) -> Iterator[Load]:
+    def load(self, rate: float, seconds: float | None, share_new: float, keep_alive: bool) -> Iterator[Load]:
         """Asks the sessions at random in the background, some of them new, until the block ends.
 
         Args:
             rate: requests a second.
             seconds: how long; None for as long as the block takes.
+            share_new: the share of requests that begin a session.
+            keep_alive: whether connections serve several requests.
         """
         self._loads += 1
         plan = Plan(
@@ -158,12 +160,13 @@ class Cluster:
             seconds=seconds,
             cap=LOAD_CAP,
             sessions=tuple((label, session.key) for label, session in self.sessions.items()),
-            share_new=NEW_UNDER_LOAD,
+            share_new=share_new,
+            keep_alive=keep_alive,
             new_labels=f"n{self._loads}-",
             new_again=2 * self.settle_ns / SECOND,
             issued_by=self.issued_by,
             key_length=self.service.table.len,
-            error_rate=None,  # faults take balancers away; what fails outside their windows is judged
+            error_rate=LOAD_ERROR_RATE,
         )
         load = Load(
             plan,
@@ -206,9 +209,10 @@ class Cluster:
                 f"--rows {count} would fill more than half of {table} ({known.used} of {known.size}): give less"
             )
         self.recorder.phase(f"fill {table} with {count} rows")
-        self._fillers = [self._new_key() for _ in range(count)]
+        fillers = [self._new_key() for _ in range(count)]
+        self._fillers += fillers
         servers = self.site.apis[first].servers(self.service.backend)
-        self.site.apis[first].set_rows(table, self._fillers, servers[0].id)
+        self.site.apis[first].set_rows(table, fillers, servers[0].id)
 
         def everywhere() -> bool:
             used = [known.used for api in self.site.apis.values() for known in api.tables() if known.name == table]
@@ -438,3 +442,26 @@ class Cluster:
         for text in dict.fromkeys(errors):
             self.teller.line(f"warning: own sessions may be left: {text}")
         self._nemesis.search()
+        for balancer, api in self.site.apis.items():
+            with suppress(VerifyError):  # told above
+                left = len(api.rows(self.service.table.name, self.site.own_keys()))
+                found = [f"{left} of the verifier's own sessions"] if left else []
+                at_ns = self.recorder.now()
+                self.recorder.write(Cleanup(host=balancer, at_ns=at_ns, searched=["own sessions"], found=found))
+
+    def leads(self, balancer: str) -> bool | None:
+        """Whether a balancer's URL leads to it: its frontends count a request. None if nobody answers there.
+
+        Where others ask too, it can say yes wrongly, and never no.
+        """
+        api = self.site.apis[balancer]
+        before = api.requests()
+        try:
+            self.budget.take()
+            issued = self.clients[balancer].ask(None).issued
+        except HttpError:
+            return None
+        self._fillers += [issued] if issued else []
+        with suppress(WaitTimeout):
+            wait_for(f"{balancer} to count a request", lambda: api.requests() > before, ROWS)
+        return api.requests() > before

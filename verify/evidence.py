@@ -1,11 +1,14 @@
 """Evidence: what a host can tell about a run's window when the verdict is bad. No foreign session stands in it."""
 
+import re
+
 from verify.errors import VerifyError
 from verify.faults import Site
 from verify.history import SECOND, Header, Note
 from verify.topology import Balancer
 
 JOURNAL_LINES = 200
+_SAID = re.compile(r" systemd\[\d+\]: |\[(NOTICE|WARNING|ALERT)\]")
 
 
 def collect(site: Site, header: Header, at_ns: int) -> list[Note]:
@@ -30,10 +33,10 @@ def collect(site: Site, header: Header, at_ns: int) -> list[Note]:
 def _journal(site: Site, balancer: Balancer, since: int) -> str:
     """Returns what systemd and HAProxy's processes said.
 
-    The log of requests, which may name anybody's session, comes by syslog and stays out.
+    The log of requests, which may name anybody's session, stays out: it comes by syslog, or without a level.
     """
     unit = f"{balancer.unit}.service"
-    return site.hosts[balancer.name].run(
+    text = site.hosts[balancer.name].run(
         [
             "journalctl",
             "--no-pager",
@@ -46,3 +49,9 @@ def _journal(site: Site, balancer: Balancer, since: int) -> str:
             f"UNIT={unit}",
         ]
     )
+    return said(text)
+
+
+def said(journal: str) -> str:
+    """Returns the lines of systemd and those in which HAProxy speaks of itself."""
+    return "\n".join(line for line in journal.splitlines() if _SAID.search(line))

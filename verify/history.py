@@ -343,7 +343,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Creates the file at `path`, which must not exist."""
-        self._file = path.open("xb")
+        path.touch(0o600, exist_ok=False)  # sessions that still live stand in it
+        self._file = path.open("ab")
 
     def write(self, record: AnyRecord) -> None:
         """Appends one record; it is in the file when a later record is, or at `close`."""

@@ -1,6 +1,7 @@
 """Options: the command line's words, and the settings that they make."""
 
 import argparse
+import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -36,10 +37,11 @@ Command = tuple[str, Callable[[argparse.Namespace, Sequence[str]], int], Sequenc
 
 def parser(commands: dict[str, Command]) -> Parser:
     """Makes the parser: a command has a text, a function, and groups of options."""
-    made = Parser(prog="sticky-verify", description="A small Jepsen for sticky sessions.", epilog=EXIT_CODES)
+    about = "A small Jepsen for sticky sessions."
+    made = Parser(prog="sticky-verify", description=about, epilog=EXIT_CODES, allow_abbrev=False)
     subparsers = made.add_subparsers(required=True, metavar="COMMAND")
     for name, (text, function, groups) in commands.items():
-        command = subparsers.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
+        command = subparsers.add_parser(name, allow_abbrev=False, help=text, description=text, epilog=EXIT_CODES)
         command.set_defaults(function=function)
         for group in groups:
             group(command)
@@ -99,10 +101,10 @@ def bounds(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("how much")
     group.add_argument("--seed", type=int, help="decides orders and random faults (drawn)")
     group.add_argument("--sessions", type=int, default=Size.sessions, help="sessions in a scenario (%(default)s)")
-    group.add_argument("--rate", type=float, default=5.0, help="requests a second, one by one (%(default)s)")
+    group.add_argument("--rate", type=finite, default=5.0, help="requests a second, one by one (%(default)s)")
     group.add_argument("--cap", type=int, default=2000, help="requests in all in a scenario (%(default)s)")
-    group.add_argument("--error-rate", type=float, default=0.2, help="stop at this share of failures (%(default)s)")
-    group.add_argument("--settle", type=float, default=1.0, metavar="S", help="time to agree, in seconds (%(default)s)")
+    group.add_argument("--error-rate", type=finite, default=0.2, help="stop at this share of failures (%(default)s)")
+    group.add_argument("--settle", type=finite, default=1.0, metavar="S", help="seconds to agree in (%(default)s)")
     group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
 
 
@@ -113,12 +115,28 @@ def breaking(command: argparse.ArgumentParser) -> None:
     group.add_argument("--destructive", action="store_true", help="inject faults, on the hosts named by --on alone")
     group.add_argument("--on", action="append", default=[], metavar="HOST", help="repeat it, or use commas")
     group.add_argument("--dry-run", action="store_true", help="print every command, and do nothing")
-    group.add_argument("--seconds", type=float, default=Size.seconds, help="of load, or of random (%(default)s)")
+    group.add_argument("--seconds", type=finite, default=Size.seconds, help="of load, or of random (%(default)s)")
     group.add_argument(
         "--rows", type=int, default=0, help="further rows in the table under load, taken away at the end (%(default)s)"
     )
-    group.add_argument("--load-rate", type=float, help="requests a second of load (each scenario's own)")
+    group.add_argument("--load-rate", type=finite, help="requests a second of load (each scenario's own)")
+    group.add_argument(
+        "--share-new", type=finite, default=Size.share_new, help="the share of load that begins a session (%(default)s)"
+    )
+    group.add_argument("--keep-alive", action="store_true", help="connections of the load serve several requests")
     group.add_argument("--junit", type=Path, metavar="FILE", help="one JUnit file for all scenarios")
+
+
+def finite(text: str) -> float:
+    """Reads a number; ValueError where it is none, or no end.
+
+    Raises:
+        ValueError: `nan`, `inf`, or no number at all.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def listed(words: Sequence[str]) -> list[str]:
@@ -179,15 +197,17 @@ def settings(options: argparse.Namespace, arguments: Sequence[str], known: Topol
     found = msgspec.structs.replace(found, service=service)
     names = {balancer.name for balancer in found.balancers}
     urls = dict(_pair(word, "=", "--url", "BALANCER=URL") for word in options.url)
+    if options.settle <= 0:
+        raise BadUse(f"--settle {options.settle:g} is no time: give seconds, more than 0")
     on = frozenset(listed(getattr(options, "on", [])))
     everything = names | {host.name for host in found.web_hosts}
     _known("--url", urls, names)
+    balancers = tuple(msgspec.structs.replace(known, url=urls.get(known.name, known.url)) for known in found.balancers)
+    found = msgspec.structs.replace(found, balancers=balancers)  # a history, and so a later check, knows the URLs
     _known("--on", on, everything)
     return Settings(
         topology=found,
-        targets={
-            balancer.name: _target(balancer, urls.get(balancer.name), service, options) for balancer in found.balancers
-        },
+        targets={balancer.name: _target(balancer, service, options) for balancer in found.balancers},
         server_from=ServerFrom.parse(options.server_from) if options.server_from else ServerFrom.default(service),
         issued_by="client" if options.client_made else "server",
         seed=secrets.randbits(32) if options.seed is None else options.seed,
@@ -196,6 +216,8 @@ def settings(options: argparse.Namespace, arguments: Sequence[str], known: Topol
             seconds=getattr(options, "seconds", Size.seconds),
             load_rate=getattr(options, "load_rate", None),
             rows=getattr(options, "rows", 0),
+            share_new=getattr(options, "share_new", Size.share_new),
+            keep_alive=getattr(options, "keep_alive", False),
         ),
         rate=options.rate,
         cap=options.cap,
@@ -217,15 +239,14 @@ def _without_secrets(arguments: Sequence[str]) -> list[str]:
     return shown
 
 
-def _target(balancer: Balancer, url: str | None, service: Service, options: argparse.Namespace) -> Target:
-    url = url or balancer.url
-    if not url:
+def _target(balancer: Balancer, service: Service, options: argparse.Namespace) -> Target:
+    if not balancer.url:
         raise BadUse(
             f"nobody says where {balancer.name} answers: give it verify_url in the inventory,"
             f" or --url {balancer.name}=URL"
         )
     return Target(
-        url=url,
+        url=balancer.url,
         cookie=service.cookie,
         path=service.path,
         login_path=service.login_path,

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from verify import evidence
 from verify.budget import Budget
 from verify.client import Client, Target
 from verify.cluster import Cluster
-from verify.errors import BadUse, VerifyError
+from verify.errors import BadUse, Refused, VerifyError
 from verify.faults import Nemesis, Permission, Site, lock_all, open_site
 from verify.history import End, Header, History
 from verify.identity import ServerFrom
@@ -94,6 +96,7 @@ def play(scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal) 
         lock_all(site, f"sticky-verify {shlex.join(settings.arguments)}")
         nemesis = Nemesis(site, lambda record: None, time.monotonic_ns, settings.permission)
         for scenario in scenarios:
+            _able(scenario, settings)
             nemesis.check(scenario.faults(site))
         for scenario in scenarios:
             documents.append(_play(scenario, site, settings, terminal))
@@ -101,8 +104,28 @@ def play(scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal) 
     return documents
 
 
+def _able(scenario: Scenario, settings: Settings) -> None:
+    """Refuses what can't come to a verdict, or has no leave.
+
+    Raises:
+        BadUse: with what to do about it.
+    """
+    if scenario.writes:
+        names = [balancer.name for balancer in settings.topology.balancers]
+        if not settings.permission.destructive or not settings.permission.on.issuperset(names):
+            raise Refused(
+                f"{scenario.name} writes rows of its own into the tables of all balancers:"
+                f" allow it with --destructive --on {','.join(names)}"
+            )
+    if scenario.load_rate and settings.server_from.by_table:
+        raise BadUse(f"{scenario.name} is too fast to ask the table who answered: give --server-from header: or body:")
+    if scenario.load_rate and any(target.http2 for target in settings.targets.values()):
+        raise BadUse(f"{scenario.name} has load, which speaks HTTP/1.1 only: leave --http2 out")
+
+
 def rehearse(scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal) -> None:
     """Tells every command that the scenarios' faults would run, and runs none."""
+    terminal.line("What heals is armed on the host before, by systemd-run. Asking and looking are left out here.")
     with open_site(settings.topology) as site:
         for scenario in scenarios:
             terminal.line(f"{scenario.name}: {scenario.describes}")
@@ -128,6 +151,8 @@ def recheck(folder: Path, terminal: Terminal) -> Document:
 def replay(header: Header) -> str:
     """Returns the command that plays the scenario again, with the same seed."""
     words = iter(header.arguments)
+    if header.arguments[:1] != ["run"]:
+        return shlex.join(["sticky-verify", *header.arguments])
     kept = []
     for word in words:
         if word in CHOSEN:
@@ -144,12 +169,10 @@ def plant(settings: Settings, state: Path, terminal: Terminal) -> Document:
         BadUse: the state's file is there already, or can't be written.
         VerifyError: the hosts can't be reached.
     """
-    try:
-        state.touch(exist_ok=False)
-    except OSError as error:
-        raise BadUse(f"--state {state} can't be written: {error.strerror}; name a new file") from None
+    if state.exists() or not state.parent.is_dir():
+        raise BadUse(f"--state {state} can't be written: name a new file, in a folder that is there")
     (document,) = play([Plant()], settings, terminal)
-    shutil.copyfile(settings.runs / document.run / HISTORY, state)
+    shutil.copy(settings.runs / document.run / HISTORY, state)
     return document
 
 
@@ -165,6 +188,8 @@ def check(settings: Settings, planted: History, terminal: Terminal) -> Document:
 def _play(
     scenario: Scenario, site: Site, settings: Settings, terminal: Terminal, earlier: History | None = None
 ) -> Document:
+    versions = {name: api.version for name, api in site.apis.items()}
+    kinds: dict[str, str] = {name: site.hosts[name].facts.kind for name in site.apis}
     folder = _directory(settings.runs, scenario.name)
     wall_ns = time.time_ns()
     began = earlier.header.wall_ns if earlier else wall_ns
@@ -176,8 +201,8 @@ def _play(
         seed=settings.seed,
         arguments=settings.arguments,
         topology=msgspec.to_builtins(settings.topology),
-        versions={name: api.version for name, api in site.apis.items()},
-        kinds={name: site.hosts[name].facts.kind for name in site.apis},
+        versions=versions,
+        kinds=kinds,
         wall_ns=began,
         settle_ns=settings.settle_ns,
     )
@@ -215,7 +240,11 @@ def _act(scenario: Scenario, cluster: Cluster, settings: Settings) -> End:
         for balancer in settings.topology.balancers:
             config = cluster.site.hosts[balancer.name].run(["cat", balancer.config])
             api = cluster.site.apis[balancer.name]
-            recorder.write(inspect(settings.topology, balancer, api, config, recorder.now()))
+            seen = inspect(settings.topology, balancer, api, config, recorder.now())
+            if cluster.leads(balancer.name) is False:
+                url = cluster.clients[balancer.name].url
+                seen = replace(seen, deviations=[*seen.deviations, f"{url} does not lead to {balancer.name}"])
+            recorder.write(replace(seen, checks=seen.checks + 1))
         cluster.await_sync()
         cluster.await_servers()
         scenario.play(cluster, settings.size)
@@ -223,6 +252,9 @@ def _act(scenario: Scenario, cluster: Cluster, settings: Settings) -> End:
         why = str(error)
     except KeyboardInterrupt:
         why = "interrupted"
+    except Exception as error:  # a defect of the verifier's own: the sessions have to go all the same
+        why = f"a defect of the verifier: {error!r}"
+        cluster.teller.line(traceback.format_exc())
     try:
         if not scenario.keeps:
             cluster.clean_up()
@@ -258,7 +290,7 @@ def _directory(runs: Path, scenario: str) -> Path:
     Raises:
         BadUse: it can't be made.
     """
-    name = f"{datetime.now():%Y%m%dT%H%M%S}-{scenario}"
+    name = f"{datetime.now():%Y%m%dT%H%M%S.%f}"[:-3] + f"-{scenario}"  # milliseconds: names sort as runs began
     try:
         runs.mkdir(parents=True, exist_ok=True)
         folder = next(

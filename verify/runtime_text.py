@@ -4,6 +4,7 @@ Pure. The parsers read what HAProxy 2.2, 2.6, 3.0 and 3.2 were recorded to answe
 know is a `RuntimeApiError` with that text: nothing is guessed.
 """
 
+import csv
 import re
 from typing import Literal
 
@@ -97,3 +98,19 @@ def parse_done(command: str, text: str) -> None:
     """
     if text.strip():
         raise RuntimeApiError(command, text)
+
+
+def parse_requests(text: str) -> int:
+    """Reads `show stat -1 1 -1`, the frontends' counters; returns the sum of their HTTP requests.
+
+    Raises:
+        RuntimeApiError: another text.
+    """
+    lines = [line for line in text.splitlines() if line]
+    if not lines or not lines[0].startswith("# pxname,"):
+        raise RuntimeApiError("show stat", text)
+    try:
+        rows = list(csv.DictReader([lines[0].removeprefix("# "), *lines[1:]]))
+        return sum(int(row["req_tot"] or 0) for row in rows)
+    except (KeyError, ValueError):
+        raise RuntimeApiError("show stat", text) from None

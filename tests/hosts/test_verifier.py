@@ -18,7 +18,7 @@ from verify.inventory import balancers_of
 from verify.scenarios import SCENARIOS
 
 PASSABLE = [scenario.name for scenario in SCENARIOS.values() if not scenario.may_lose]
-QUIET = [name for name in PASSABLE if not SCENARIOS[name].kinds]
+QUIET = [name for name in PASSABLE if not SCENARIOS[name].kinds and not SCENARIOS[name].writes]
 # What a run of all of them observes at least: so many are judged where all went well.
 OBSERVATIONS = 5000
 
@@ -91,6 +91,20 @@ def test_without_leave_only_what_breaks_nothing_is_played(tmp_path: Path) -> Non
     quiet = sticky_verify(tmp_path, "--sessions", "6", everywhere=False)
     assert quiet.rc == 0, quiet.output
     assert list(verdicts(tmp_path)) == QUIET
+
+
+def test_rows_are_not_written_without_leave(tmp_path: Path) -> None:
+    refused = sticky_verify(tmp_path, "--only", "lag", everywhere=False)
+    assert refused.rc == 64
+    assert "lag writes rows of its own into the tables of all balancers: allow it with --destructive" in refused.output
+
+
+def test_a_url_that_leads_to_another_balancer_is_no_pass(tmp_path: Path) -> None:
+    """Else one balancer would be asked in two names, and agree with itself."""
+    first, second = balancers_of(INVENTORY)
+    wrong = sticky_verify(tmp_path, "--only", "sync", f"--url={second.name}={first.url}")
+    assert wrong.rc == 1, wrong.output
+    assert f"{second.name}: {first.url} does not lead to {second.name}" in wrong.output
 
 
 def test_a_dry_run_prints_the_commands_and_runs_none(tmp_path: Path, balancers: list[Host]) -> None:

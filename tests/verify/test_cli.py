@@ -5,10 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from verify.cli import main
+from verify.cli import _PARSER, main
 from verify.history import Header
 from verify.invariants import INVARIANTS
 from verify.inventory import dump
+from verify.options import settings
 from verify.run import replay
 from verify.scenarios import SCENARIOS, Check, Plant
 from verify.topology import Balancer, Connection, Server, Service, Table, Topology
@@ -75,11 +76,63 @@ def test_bad_use(words: list[str], text: str, capsys: pytest.CaptureFixture[str]
         (["--sessions", "1"], "--sessions 1 proves too little: give 4 or more"),
         (["--seconds", "0"], "--seconds 0 is no time"),
         (["--load-rate", "0"], "--load-rate 0 sends nothing"),
+        (["--share-new", "2"], "--share-new 2 is no share: give 0 to 1"),
+        (["--rows", "-1"], "--rows -1 can't be"),
+        (["--settle", "0"], "--settle 0 is no time: give seconds, more than 0"),
+        (["--rate", "nan"], "argument --rate: invalid finite value: 'nan'"),
+        (["--rate", "inf"], "argument --rate: invalid finite value: 'inf'"),
+        (["--head", "X-One: 1"], "unrecognized arguments: --head X-One: 1"),
+        (["--junit", "/nowhere/x.xml"], "--junit /nowhere/x.xml can't be written: /nowhere is no folder"),
     ],
 )
 def test_words_that_make_no_run(words: list[str], text: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--topology", file, *words]) == 64
     assert text in capsys.readouterr().err
+
+
+def test_values_of_headers_stand_in_no_report(file: str) -> None:
+    """They may be tokens; the words stand in histories, reports and replays."""
+    words = ["run", "--topology", file, "--header", "X-Token: secret", "--header=X-Other: secret", "--seed", "1"]
+    options = _PARSER.parse_args(words)
+    assert settings(options, words).arguments == [
+        *("run", "--topology", file, "--header", "X-Token: (hidden)", "--header=X-Other: (hidden)", "--seed", "1")
+    ]
+    assert settings(options, words).targets["lb1"].headers == {"X-Token": "secret", "X-Other": "secret"}
+
+
+def test_urls_that_were_given_are_remembered(file: str) -> None:
+    """A later check knows them from the history."""
+    words = ["run", "--topology", file, "--url", "lb2=http://127.0.0.1:2"]
+    made = settings(_PARSER.parse_args(words), words)
+    assert [balancer.url for balancer in made.topology.balancers] == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+    assert made.targets["lb2"].url == "http://127.0.0.1:2"
+
+
+def test_a_defect_is_unknown_and_no_failure(
+    file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defect(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("verify.run.play", defect)
+    assert main(["run", "--topology", file]) == 2
+    assert "a defect of the verifier" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["plant", "check"])
+def test_other_commands_are_replayed_as_they_were(command: str) -> None:
+    header = Header(
+        run="r",
+        scenario=command,
+        invariants=[],
+        seed=7,
+        arguments=[command, "--state", "F"],
+        topology={},
+        versions={},
+        kinds={},
+        wall_ns=0,
+    )
+    assert replay(header) == f"sticky-verify {command} --state F"
 
 
 def test_a_topology_without_a_service_makes_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.verify.recording import VERSIONS, Recording
 from verify.errors import RuntimeApiError
-from verify.runtime_text import parse_done, parse_info, parse_servers
+from verify.runtime_text import parse_done, parse_info, parse_requests, parse_servers
 
 EVERY_VERSION = pytest.mark.parametrize("version", VERSIONS)
 
@@ -87,3 +87,15 @@ def test_a_change_is_done_or_refused_with_a_text(version: str, file: str, comman
     else:
         with pytest.raises(RuntimeApiError, match=refused):
             parse_done("change", text)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_requests_of_the_frontends_are_counted(version: str) -> None:
+    """Three were sent; a frontend in mode tcp has none, and says so by an empty or a zero field."""
+    assert parse_requests(Recording(f"{version}/stat").answers["show stat -1 1 -1"]) == 3
+
+
+@pytest.mark.parametrize("text", ["", "Unknown command\n", "# pxname,svname,\nfront,FRONTEND,\n"])
+def test_counters_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(RuntimeApiError):
+        parse_requests(text)

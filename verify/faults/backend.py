@@ -53,6 +53,20 @@ class OnServers(Injection):
                 if not states.get(server):
                     raise Refused(f"{self.kind}: {server} is not up on {name} now, so nothing could be seen: start it")
 
+    def leaves_one(self) -> None:
+        """Makes sure that another server takes new sessions, on every balancer.
+
+        Raises:
+            Refused: there is none.
+        """
+        gone = {*self.moves, self.target}
+        for name, api in self.site.apis.items():
+            servers = api.servers(self.site.service.backend)
+            if not any(server.up and server.admin == "ready" and server.name not in gone for server in servers):
+                raise Refused(
+                    f"{self.kind} would take away {self.target}, the last server that is up on {name}: start others"
+                )
+
 
 class ServerDown(OnServers):
     """A server that is dead to its clients: connections are reset, on its own host."""
@@ -112,6 +126,7 @@ class ServerDown(OnServers):
     def preflight(self) -> None:
         """The port must not be ssh's."""
         super().preflight()
+        self.leaves_one()
         host = self.targets[0]
         connection = self.site.web_host(host).connection
         keeps_ssh(self.site.hosts[host], connection, [self.server(self.target).port])
@@ -147,6 +162,7 @@ class Drain(OnServers):
     def preflight(self) -> None:
         """Healing must not undo what somebody else did."""
         super().preflight()
+        self.leaves_one()
         for name in self.targets:
             if self.target in drained(self.site, name):
                 raise Refused(f"drain: {self.target} is in drain on {name} already, by somebody else")

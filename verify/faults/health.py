@@ -34,6 +34,17 @@ def serves(site: Site, name: str) -> bool:
     return balancer.url is None or accepts(balancer.url)
 
 
+def takes_over(site: Site, name: str) -> bool:
+    """Whether a balancer has learnt all it could, and has a server to send sessions to."""
+    try:
+        sections = site.apis[name].peers()
+        service = site.topology.service
+        servers = site.apis[name].servers(service.backend) if service else []
+    except VerifyError:
+        return False
+    return all(section.in_sync for section in sections) and (service is None or any(server.up for server in servers))
+
+
 def established(site: Site, name: str) -> set[str]:
     """Returns the peers, by their own names, that a balancer has a session with.
 

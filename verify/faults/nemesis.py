@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from verify.errors import Refused, VerifyError
 from verify.faults.backend import Drain
 from verify.faults.cleanup import leftovers, searches
-from verify.faults.health import serves, signs
+from verify.faults.health import serves, signs, takes_over
 from verify.faults.injection import SERVERS, Injection, watch
 from verify.faults.site import Site
 from verify.history import SECOND, AnyRecord, Cleanup, Evidence, Fault
@@ -194,10 +194,10 @@ class Nemesis:
     def _not_the_last(self, injection: Injection) -> None:
         away = self._away()
         for name in self._site.others(injection.target):
-            if name not in away and serves(self._site, name):
+            if name not in away and serves(self._site, name) and takes_over(self._site, name):
                 return
         others = ", ".join(self._site.others(injection.target)) or "no other balancer"
         raise Refused(
             f"{injection.kind} would take away {injection.target}, the last balancer that serves:"
-            f" of {others} none does now; give it company first"
+            f" of {others} none serves, is in sync and has a server up now; give it company first"
         )

@@ -36,7 +36,7 @@ class ReloadUnderLoad(Scenario):
         plant_and_ask(cluster, size)
         cluster.fill(size.rows)
         cluster.recorder.phase("load")
-        with cluster.load(size.load_rate or self.load_rate, size.seconds) as load:
+        with cluster.load(self.rate(size), size.seconds, size.share_new, size.keep_alive) as load:
             for injection in self.faults(cluster.site):
                 cluster.await_sync()
                 with cluster.inject(injection):
@@ -67,7 +67,7 @@ class Random(Scenario):
         cluster.recorder.phase("faults")
         draws = _draws(cluster.site)
         deadline = time.monotonic() + size.seconds
-        with cluster.load(size.load_rate or self.load_rate, None):
+        with cluster.load(self.rate(size), None, size.share_new, size.keep_alive):
             while time.monotonic() < deadline:
                 cluster.await_sync()
                 injection = cluster.random.choice(draws)()

@@ -65,6 +65,7 @@ class SyncLag(Scenario):
     name = "lag"
     describes = "Rows are written on one balancer and watched for on another: the sync lag in each direction."
     invariants: ClassVar = ("rows-arrive",)
+    writes = True
 
     def play(self, cluster: Cluster, size: Size) -> None:
         """Writes rows of its own through the runtime API, in every direction."""

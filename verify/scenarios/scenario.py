@@ -25,12 +25,16 @@ class Size:
         load_rate: requests a second of those with load; None for each scenario's own.
         rows: further rows in the table of those with load: the more there are, the longer a new worker
             answers without them.
+        share_new: the share of load, 0 to 1, that begins a session.
+        keep_alive: whether connections of the load serve several requests.
     """
 
     sessions: int = 24
     seconds: float = 30
     load_rate: float | None = None
     rows: int = 0
+    share_new: float = 0.02
+    keep_alive: bool = False
 
     def __post_init__(self) -> None:
         """Raises BadUse for what makes no sense."""
@@ -38,6 +42,8 @@ class Size:
             raise BadUse(f"--sessions {self.sessions} proves too little: give 4 or more")
         if self.seconds <= 0:
             raise BadUse(f"--seconds {self.seconds:g} is no time: give more than 0")
+        if not 0 <= self.share_new <= 1:
+            raise BadUse(f"--share-new {self.share_new:g} is no share: give 0 to 1")
         if self.rows < 0:
             raise BadUse(f"--rows {self.rows} can't be: give a number of rows, 0 or more")
         if self.load_rate is not None and self.load_rate <= 0:
@@ -52,6 +58,7 @@ class Scenario(ABC):
         describes: one sentence on what it does and shows.
         invariants: the names of those that it checks.
         kinds: the kinds of faults that it injects; any make it destructive.
+        writes: whether it writes rows by the runtime API; that needs leave too.
         load_rate: requests a second of its load, where the caller gives none; 0 without load.
         may_lose: whether HAProxy itself is known to lose sessions in it; then it does not run unless
             asked for by name.
@@ -62,6 +69,7 @@ class Scenario(ABC):
     describes: ClassVar[str]
     invariants: ClassVar[tuple[str, ...]]
     kinds: ClassVar[tuple[str, ...]] = ()
+    writes: ClassVar[bool] = False
     load_rate: ClassVar[float] = 0
     may_lose: ClassVar[bool] = False
     keeps: ClassVar[bool] = False
@@ -73,6 +81,10 @@ class Scenario(ABC):
             BadUse: the topology lacks what it needs, for instance a second balancer.
         """
         return []
+
+    def rate(self, size: Size) -> float:
+        """Returns the rate of its load: the caller's, or its own."""
+        return size.load_rate or self.load_rate
 
     @abstractmethod
     def play(self, cluster: Cluster, size: Size) -> None:
