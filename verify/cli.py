@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupted(signum: int, frame: FrameType | None) -> None:
+    for known in (signal.SIGTERM, signal.SIGHUP):  # healing takes its time; Ctrl-C can still cut it short
+        signal.signal(known, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from verify.budget import Budget
 from verify.client import Answer, Client, outcome_of
-from verify.errors import HttpError, Refused, VerifyError, WaitTimeout
+from verify.errors import HttpError, Refused, WaitTimeout
 from verify.faults import Injection, Nemesis, Site
 from verify.history import SECOND, Cleanup, Fault, History, Operation, Outcome, Session, Snapshot, Window
 from verify.identity import ServerFrom
@@ -25,7 +25,7 @@ from verify.waiting import wait_for
 # Bounds, in seconds. A row reaches the other balancer in milliseconds; a process that finds nobody
 # to learn from declares itself in sync after 5 s, two that start together after up to 12 s; a health
 # check needs its rise of several intervals.
-ROWS, SYNC, SERVERS = 3.0, 20.0, 30.0
+ROWS, SYNC, SERVERS, CLEAR = 3.0, 20.0, 30.0, 15.0
 # What two clocks on one machine may be apart for "after": asking exactly at the settle time proves nothing.
 MARGIN = 0.05
 LOAD_ERROR_RATE = 0.9  # faults take one balancer of two away: half of the requests fail then, and that is judged
@@ -429,25 +429,29 @@ class Cluster:
     # The end.
 
     def clean_up(self) -> None:
-        """Takes the verifier's sessions from every table, and searches the hosts for what faults may leave."""
+        """Takes the verifier's sessions from every table, and searches the hosts for what faults may leave.
+
+        A row can come back by a resync that was on its way: they have to stay away for two looks.
+        """
         self.recorder.phase("clean up")
-        keys = [*self._fillers, *(session.key for session in self.sessions.values())]
-        errors = []
-        for _ in range(2):  # a row can come back by a resync that was on its way
-            for balancer, api in self.site.apis.items():
-                try:
-                    api.clear(self.service.table.name, keys)
-                except VerifyError as error:
-                    errors.append(f"{balancer}: {error}")
-        for text in dict.fromkeys(errors):
-            self.teller.line(f"warning: own sessions may be left: {text}")
+        table, own = self.service.table.name, self.site.own_keys()
+        left: dict[str, int] = {}
+        looks = 0
+
+        def gone() -> bool:
+            nonlocal looks
+            for api in self.site.apis.values():
+                api.clear(table, [*self._fillers, *own])
+            left.update({name: len(api.rows(table, own)) for name, api in self.site.apis.items()})
+            looks = 0 if any(left.values()) else looks + 1
+            return looks == 2
+
+        self._wait("the verifier's own sessions to be gone from every table", gone, CLEAR)
         self._nemesis.search()
-        for balancer, api in self.site.apis.items():
-            with suppress(VerifyError):  # told above
-                left = len(api.rows(self.service.table.name, self.site.own_keys()))
-                found = [f"{left} of the verifier's own sessions"] if left else []
-                at_ns = self.recorder.now()
-                self.recorder.write(Cleanup(host=balancer, at_ns=at_ns, searched=["own sessions"], found=found))
+        for name in self.balancers:
+            found = [] if left.get(name) == 0 else [f"{left.get(name, 'perhaps all')} of the verifier's own sessions"]
+            at_ns = self.recorder.now()
+            self.recorder.write(Cleanup(host=name, at_ns=at_ns, searched=["own sessions"], found=found))
 
     def leads(self, balancer: str) -> bool | None:
         """Whether a balancer's URL leads to it: its frontends count a request. None if nobody answers there.

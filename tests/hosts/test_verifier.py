@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -124,6 +125,24 @@ def test_a_plan_of_requests_ends_at_its_cap(tmp_path: Path) -> None:
     assert capped.rc == 2
     assert "stopped at the cap of 20 requests" in capped.output
     assert verdicts(tmp_path)["stickiness"]["counts"]["requests"]["ok"] == 20
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_end_heals_first(tmp_path: Path, signum: signal.Signals) -> None:
+    names = ",".join(balancer.name for balancer in balancers_of(INVENTORY))
+    options = ["-i", INVENTORY, "--runs", str(tmp_path), "--rate=50", "--destructive", f"--on={names}", "--only=pause"]
+    command = [sys.executable, "-m", "verify", "run", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout
+        for line in run.stdout:
+            if "meanwhile" in line:
+                run.send_signal(signum)
+                break
+        output, _ = run.communicate(timeout=120)
+    assert run.returncode == 130, output
+    results = {result["invariant"]: result["verdict"] for result in verdicts(tmp_path)["pause"]["results"]}
+    assert results["everything-healed"] == "pass", output
+    assert verdicts(tmp_path)["pause"]["verdict"] == "unknown"
 
 
 def test_sessions_that_were_planted_are_checked_after_a_reload(tmp_path: Path, balancers: list[Host]) -> None:
