@@ -1,31 +1,28 @@
 """Cluster: what a scenario does to the balancers. It asks, looks and records, and judges nothing."""
 
 import random
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Literal, TypeVar
 
 from verify.budget import Budget
 from verify.client import Answer, Client, outcome_of
-from verify.errors import HttpError, Refused, WaitTimeout
+from verify.errors import HttpError, WaitTimeout
 from verify.faults import Injection, Nemesis, Site
-from verify.history import SECOND, Cleanup, Fault, History, Operation, Outcome, Session, Snapshot, Window
+from verify.history import SECOND, Cleanup, Fault, History, Operation, Outcome, Session, Window
 from verify.identity import ServerFrom
 from verify.load import Load, Plan
 from verify.recorder import Recorder
-from verify.table_text import Row
+from verify.tables import ROWS, Tables, new_key, patiently
 from verify.teller import Teller
 from verify.topology import Service
 from verify.waiting import wait_for
 
-# Bounds, in seconds. A row reaches the other balancer in milliseconds; a process that finds nobody
-# to learn from declares itself in sync after 5 s, two that start together after up to 12 s; a health
-# check needs its rise of several intervals.
-ROWS, SYNC, SERVERS, CLEAR = 3.0, 20.0, 30.0, 15.0
+# Seconds: a health check needs its rise of several intervals.
+SERVERS = 30.0
 # What two clocks on one machine may be apart for "after": asking exactly at the settle time proves nothing.
 MARGIN = 0.05
 LOAD_ERROR_RATE = 0.9  # faults take one balancer of two away: half of the requests fail then, and that is judged
@@ -41,6 +38,7 @@ class Cluster:
         balancers: their names, in the inventory's order.
         sessions: the planted ones, by label.
         random: decides orders and choices, from the run's seed.
+        tables: the stick tables, through the runtime APIs.
     """
 
     def __init__(
@@ -81,10 +79,9 @@ class Cluster:
         self.teller = teller
         self._nemesis = nemesis
         self._loads = 0
-        self._fillers: list[str] = []  # keys of rows that are no sessions of a scenario
-        self._moment = 0
         self._answered_ns = 0
         self._open: list[frozenset[str]] = []
+        self.tables = Tables(site, service, self.sessions, recorder, teller)
         site.own_keys = lambda: [session.key for session in self.sessions.values()]
 
     # Asking.
@@ -104,7 +101,7 @@ class Cluster:
         for number in range(count):
             balancer = on or self.balancers[number % len(self.balancers)]
             if self.issued_by == "client":
-                label = self.add(self._new_key(), "client")
+                label = self.add(new_key(), "client")
                 self._operate(label, balancer, tell)
             else:
                 label = self._operate(None, balancer, tell) or ""
@@ -194,32 +191,6 @@ class Cluster:
             self.sessions[record.label] = record
         self.recorder.write(record)
 
-    def fill(self, count: int) -> None:
-        """Adds rows that nobody asks for, and waits until all balancers have them.
-
-        Raises:
-            Refused: the table would be more than half full, and others' rows might have to go.
-        """
-        table, first = self.service.table.name, self.balancers[0]
-        if not count:
-            return
-        (known,) = [known for known in self.site.apis[first].tables() if known.name == table]
-        if known.used + count > known.size / 2:
-            raise Refused(
-                f"--rows {count} would fill more than half of {table} ({known.used} of {known.size}): give less"
-            )
-        self.recorder.phase(f"fill {table} with {count} rows")
-        fillers = [self._new_key() for _ in range(count)]
-        self._fillers += fillers
-        servers = self.site.apis[first].servers(self.service.backend)
-        self.site.apis[first].set_rows(table, fillers, servers[0].id)
-
-        def everywhere() -> bool:
-            used = [known.used for api in self.site.apis.values() for known in api.tables() if known.name == table]
-            return min(used) >= count
-
-        self._wait(f"{count} rows on all balancers", everywhere, SYNC)
-
     def add(self, key: str, issued_by: Literal["client", "server"]) -> str:
         """Records a new session; returns its label."""
         label = f"s{len(self.sessions) + 1:05d}"
@@ -230,12 +201,7 @@ class Cluster:
 
     def new_client_session(self) -> str:
         """Makes a session of the client's, without asking; returns its label."""
-        return self.add(self._new_key(), "client")
-
-    @staticmethod
-    def _new_key() -> str:
-        # Recognisable, and 32 characters as the demo's; not from the seed: a replay must find no row that was left.
-        return f"svfy{secrets.token_hex(14)}"
+        return self.add(new_key(), "client")
 
     def _operate(self, label: str | None, balancer: str, tell: bool) -> str | None:
         turn = self.budget.take()
@@ -288,7 +254,7 @@ class Cluster:
     def _server(self, label: str | None, balancer: str, answer: Answer) -> str | None:
         if not self.server_from.by_table:
             return self.server_from.server(answer, self.service)
-        return self.bindings([label], balancer).get(label) if label else None
+        return self.tables.bindings([label], balancer).get(label) if label else None
 
     def _shown(self, server: str | None, answer: Answer | None, error: str | None) -> str:
         pages = {known.name: known.page for known in self.service.servers}
@@ -296,50 +262,12 @@ class Cluster:
             return pages.get(server) or server
         return error or (f"HTTP {answer.status}, from an unknown server" if answer else "no answer")
 
-    # Looking, through the runtime API: an HTTP probe that misses would write a row of its own.
-
-    def bindings(self, labels: Iterable[str], on: str) -> dict[str, str | None]:
-        """Returns the server of each session in one balancer's table, None for a session without a row."""
-        keys = {self.sessions[label].key: label for label in labels}
-        rows = self.site.apis[on].rows(self.service.table.name, keys)
-        return {label: self._bound(rows.get(key)) for key, label in keys.items()}
-
-    def _bound(self, row: Row | None) -> str | None:
-        if row is None or not row.server_id:
-            return None
-        names = {server.id: server.name for server in self.service.servers}
-        return row.server or names.get(row.server_id) or f"#{row.server_id}"
-
-    def await_rows(self, labels: Iterable[str], on: Sequence[str] | None = None) -> None:
-        """Waits until balancers have a row of every session, or the bound is over: it is judged elsewhere."""
-        labels = list(labels)
-        deadline = time.monotonic() + ROWS
-        for balancer in on or self.balancers:
-            with suppress(WaitTimeout):
-                wait_for(
-                    f"{len(labels)} rows on {balancer}",
-                    lambda on=balancer: None not in self.bindings(labels, on).values(),  # type: ignore[misc]
-                    max(0.0, deadline - time.monotonic()),
-                )
+    # Waiting.
 
     def settle(self) -> None:
         """Waits until the settle time has passed since the last answer."""
         left = self._answered_ns + self.settle_ns - self.recorder.now()
         time.sleep(max(0.0, left / SECOND) + MARGIN)
-
-    def await_sync(self, on: Sequence[str] | None = None) -> None:
-        """Waits until processes have learnt all they could: before, a reload loses their tables.
-
-        A balancer that does not come into sync is told, and judged by what it answers.
-        """
-        table = self.service.table.name
-        for balancer in on or self.balancers:
-
-            def in_sync(name: str = balancer) -> bool:
-                sections = [section for section in self.site.apis[name].peers() if table in section.tables]
-                return all(section.in_sync for section in sections)
-
-            self._wait(f"{balancer} to be in sync (show peers: flags & 3 == 3)", in_sync, SYNC)
 
     def await_servers(self, on: Sequence[str] | None = None) -> None:
         """Waits until every server of the backend is up, as each balancer's health checks see it."""
@@ -348,41 +276,7 @@ class Cluster:
             def up(name: str = balancer) -> bool:
                 return all(server.up for server in self.site.apis[name].servers(self.service.backend))
 
-            self._wait(f"every server of {balancer}'s {self.service.backend} to be up", up, SERVERS)
-
-    def _wait(self, what: str, probe: Callable[[], bool], seconds: float) -> None:
-        try:
-            wait_for(what, probe, seconds)
-        except WaitTimeout as timeout:
-            self.teller.line(f"warning: {timeout}")
-
-    def snapshot(self, labels: Iterable[str] | None = None) -> None:
-        """Records every balancer's rows at rest: once they are equal, or the bound is over."""
-        wanted = list(self.sessions if labels is None else labels)
-        seen: dict[str, dict[str, str | None]] = {}
-
-        def equal() -> bool:
-            seen.update({balancer: self.bindings(wanted, balancer) for balancer in self.balancers})
-            first, *others = seen.values()
-            return None not in first.values() and all(other == first for other in others)
-
-        with suppress(WaitTimeout):  # the last look is judged
-            wait_for("equal tables", equal, ROWS)
-        self._moment += 1
-        for balancer, rows in seen.items():
-            name = self.service.table.name
-            (table,) = [known for known in self.site.apis[balancer].tables() if known.name == name]
-            self.recorder.write(
-                Snapshot(
-                    moment=self._moment,
-                    at_ns=self.recorder.now(),
-                    balancer=balancer,
-                    table=name,
-                    rows=rows,
-                    used=table.used,
-                    size=table.size,
-                )
-            )
+            patiently(self.teller, f"every server of {balancer}'s {self.service.backend} to be up", up, SERVERS)
 
     # Going on.
 
@@ -429,24 +323,9 @@ class Cluster:
     # The end.
 
     def clean_up(self) -> None:
-        """Takes the verifier's sessions from every table, and searches the hosts for what faults may leave.
-
-        A row can come back by a resync that was on its way: they have to stay away for two looks.
-        """
+        """Takes the verifier's sessions from every table, and searches the hosts for what faults may leave."""
         self.recorder.phase("clean up")
-        table, own = self.service.table.name, self.site.own_keys()
-        left: dict[str, int] = {}
-        looks = 0
-
-        def gone() -> bool:
-            nonlocal looks
-            for api in self.site.apis.values():
-                api.clear(table, [*self._fillers, *own])
-            left.update({name: len(api.rows(table, own)) for name, api in self.site.apis.items()})
-            looks = 0 if any(left.values()) else looks + 1
-            return looks == 2
-
-        self._wait("the verifier's own sessions to be gone from every table", gone, CLEAR)
+        left = self.tables.clear()
         self._nemesis.search()
         for name in self.balancers:
             found = [] if left.get(name) == 0 else [f"{left.get(name, 'perhaps all')} of the verifier's own sessions"]
@@ -465,7 +344,7 @@ class Cluster:
             issued = self.clients[balancer].ask(None).issued
         except HttpError:
             return None
-        self._fillers += [issued] if issued else []
+        self.tables.others += [issued] if issued else []
         with suppress(WaitTimeout):
             wait_for(f"{balancer} to count a request", lambda: api.requests() > before, ROWS)
         return api.requests() > before

@@ -245,7 +245,7 @@ def _act(scenario: Scenario, cluster: Cluster, settings: Settings) -> End:
                 url = cluster.clients[balancer.name].url
                 seen = replace(seen, deviations=[*seen.deviations, f"{url} does not lead to {balancer.name}"])
             recorder.write(replace(seen, checks=seen.checks + 1))
-        cluster.await_sync()
+        cluster.tables.await_sync()
         cluster.await_servers()
         scenario.play(cluster, settings.size)
     except VerifyError as error:

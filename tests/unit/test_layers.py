@@ -17,6 +17,7 @@ LAYERS = [
     {"runtime_api", "inspection", "seen", "lints", "look"},
     {"target", "client", "identity", "plan", "http1", "budget", "recorder", "load", "lag"},
     {"faults"},
+    {"tables"},
     {"cluster", "evidence"},
     {"scenarios"},
     {"report"},

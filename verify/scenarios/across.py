@@ -33,7 +33,7 @@ class Across(Scenario):
     def play(self, cluster: Cluster, size: Size) -> None:
         """Plants, breaks, asks meanwhile, heals, asks everywhere."""
         labels = plant_and_ask(cluster, size)
-        cluster.await_sync()
+        cluster.tables.await_sync()
         with ExitStack() as stack:
             for injection in self.faults(cluster.site):
                 cluster.recorder.phase(injection.kind)
@@ -46,15 +46,15 @@ class Across(Scenario):
                 fresh = cluster.plant(FRESH, balancer)
                 cluster.ask(cluster.shuffled(fresh * 2), balancer)
             cluster.recorder.phase("heal")
-        cluster.await_sync()
+        cluster.tables.await_sync()
         cluster.await_servers()
         everything = list(cluster.sessions)
-        cluster.await_rows(everything)
+        cluster.tables.await_rows(everything)
         cluster.settle()
         cluster.recorder.phase("ask everywhere again")
         cluster.ask_everywhere(everything)
         cluster.settle()
-        cluster.snapshot()
+        cluster.tables.snapshot()
 
     def asked_meanwhile(self, cluster: Cluster) -> Sequence[str]:
         """Returns the balancers that are asked while the faults last: all that are not taken away."""

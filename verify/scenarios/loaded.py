@@ -34,11 +34,11 @@ class ReloadUnderLoad(Scenario):
     def play(self, cluster: Cluster, size: Size) -> None:
         """Reloads under load, one reload after another is in sync."""
         plant_and_ask(cluster, size)
-        cluster.fill(size.rows)
+        cluster.tables.fill(size.rows)
         cluster.recorder.phase("load")
         with cluster.load(self.rate(size), size.seconds, size.share_new, size.keep_alive) as load:
             for injection in self.faults(cluster.site):
-                cluster.await_sync()
+                cluster.tables.await_sync()
                 with cluster.inject(injection):
                     pass
                 if not load.running:
@@ -69,7 +69,7 @@ class Random(Scenario):
         deadline = time.monotonic() + size.seconds
         with cluster.load(self.rate(size), None, size.share_new, size.keep_alive):
             while time.monotonic() < deadline:
-                cluster.await_sync()
+                cluster.tables.await_sync()
                 injection = cluster.random.choice(draws)()
                 with cluster.inject(injection):
                     time.sleep(PAUSE_SECONDS)
@@ -83,12 +83,12 @@ def _draws(site: Site) -> list[Callable[[], Injection]]:
 
 def ask_at_the_end(cluster: Cluster) -> None:
     """Waits until all is quiet, and asks every session everywhere."""
-    cluster.await_sync()
+    cluster.tables.await_sync()
     cluster.await_servers()
     everything = list(cluster.sessions)
-    cluster.await_rows(everything)
+    cluster.tables.await_rows(everything)
     cluster.settle()
     cluster.recorder.phase("ask everywhere at the end")
     cluster.ask_everywhere(everything)
     cluster.settle()
-    cluster.snapshot()
+    cluster.tables.snapshot()

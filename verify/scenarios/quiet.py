@@ -50,13 +50,13 @@ class Sync(Scenario):
         for balancer in cluster.balancers:
             cluster.recorder.phase(f"plant on {balancer}")
             labels = cluster.plant(size.sessions, balancer)
-            cluster.await_rows(labels)
+            cluster.tables.await_rows(labels)
             cluster.settle()
             others = [other for other in cluster.balancers if other != balancer]
             cluster.recorder.phase(f"ask {', '.join(others)}")
             cluster.ask_everywhere(labels, others)
             cluster.ask(cluster.shuffled(labels), balancer)
-        cluster.snapshot()
+        cluster.tables.snapshot()
 
 
 class SyncLag(Scenario):
@@ -105,7 +105,7 @@ class AtOnce(Scenario):
         cluster.settle()
         cluster.recorder.phase("ask the others")
         cluster.ask_everywhere(labels, cluster.balancers[1:])
-        cluster.snapshot(labels)
+        cluster.tables.snapshot(labels)
 
 
 class Plant(Scenario):
@@ -130,20 +130,20 @@ class Check(Scenario):
 
     def play(self, cluster: Cluster, size: Size) -> None:
         """Looks, asks everywhere, looks again."""
-        cluster.snapshot()
+        cluster.tables.snapshot()
         cluster.recorder.phase("ask everywhere")
         cluster.ask_everywhere(cluster.sessions)
         cluster.settle()
-        cluster.snapshot()
+        cluster.tables.snapshot()
 
 
 def plant_and_ask(cluster: Cluster, size: Size) -> list[str]:
     """Plants on all balancers in turn, waits for the rows, asks everywhere; returns the labels."""
     cluster.recorder.phase("plant")
     labels = cluster.plant(size.sessions)
-    cluster.await_rows(labels)
+    cluster.tables.await_rows(labels)
     cluster.settle()
     cluster.recorder.phase("ask everywhere")
     cluster.ask_everywhere(labels)
-    cluster.snapshot()
+    cluster.tables.snapshot()
     return labels

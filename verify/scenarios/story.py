@@ -29,29 +29,29 @@ class Story(Scenario):
         for number, (born, asked) in enumerate(((one, one), (two, one), (one, two)), 1):
             cluster.recorder.phase(f"{number}. {EACH} new sessions on {born}, then the same on {asked}, out of order")
             labels = cluster.plant(EACH, born, tell=True)
-            cluster.await_rows(labels)
+            cluster.tables.await_rows(labels)
             cluster.settle()
             cluster.ask(cluster.shuffled(labels), asked, tell=True)
         cluster.recorder.phase("4. Two sessions that a server issues, on both balancers")
         made_by, cluster.issued_by = cluster.issued_by, "server"
         labels = cluster.plant(2, one, tell=True)
         cluster.issued_by = made_by
-        cluster.await_rows(labels)
+        cluster.tables.await_rows(labels)
         cluster.settle()
         for balancer in (two, one):
             cluster.ask(labels, balancer, tell=True)
-        cluster.await_sync()
+        cluster.tables.await_sync()
         everything = list(cluster.sessions)
         stop, reload = self.faults(cluster.site)
         cluster.recorder.phase(f"5. {two} stops, {one} is reloaded: its new worker can learn from the old one alone")
         with cluster.inject(stop):
-            cluster.await_sync([one])
+            cluster.tables.await_sync([one])
             with cluster.inject(reload):
                 cluster.ask(cluster.shuffled(everything), one, tell=True)
         cluster.recorder.phase(f"6. {two} is back, and has learnt every session from {one}")
-        cluster.await_sync()
-        cluster.await_rows(everything)
+        cluster.tables.await_sync()
+        cluster.tables.await_rows(everything)
         cluster.settle()
         cluster.ask(cluster.shuffled(everything), two, tell=True)
         cluster.settle()
-        cluster.snapshot()
+        cluster.tables.snapshot()
