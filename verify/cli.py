@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if threading.current_thread() is threading.main_thread():
         for signum in (signal.SIGTERM, signal.SIGHUP):  # heal, as after Ctrl-C
-            signal.signal(signum, _interrupted)
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup leaves SIGHUP: it is to be ignored
+                signal.signal(signum, _interrupted)
     try:
         chosen = _PARSER.parse_args(words)
         code: int = chosen.function(chosen, words)

@@ -1,5 +1,6 @@
 """The command line: exit codes, one clear line instead of a traceback, and settings from words."""
 
+import signal
 from pathlib import Path
 
 import msgspec
@@ -106,6 +107,17 @@ def test_urls_that_were_given_are_remembered(file: str) -> None:
     made = settings(_PARSER.parse_args(words), words)
     assert [balancer.url for balancer in made.topology.balancers] == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
     assert made.targets["lb2"].url == "http://127.0.0.1:2"
+
+
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL])
+def test_only_a_signal_that_is_ignored_stays_so(before: signal.Handlers) -> None:
+    """As nohup leaves SIGHUP."""
+    kept = signal.signal(signal.SIGHUP, before)
+    try:
+        assert main(["list"]) == 0
+        assert (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN) == (before is signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGHUP, kept)
 
 
 def test_a_defect_is_unknown_and_no_failure(
