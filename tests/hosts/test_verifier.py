@@ -127,7 +127,7 @@ def test_a_plan_of_requests_ends_at_its_cap(tmp_path: Path) -> None:
     assert verdicts(tmp_path)["stickiness"]["counts"]["requests"]["ok"] == 20
 
 
-# Runs a command as from a terminal: what runs the tests may ignore SIGINT (a job in the background), and that is inherited.
+# Runs a command as from a terminal: what runs the tests may ignore SIGINT, as a job in the background, and pass that on.
 FROM_A_TERMINAL = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -141,7 +141,9 @@ def test_a_run_that_is_told_to_end_heals_first(tmp_path: Path, signum: signal.Si
     options = ["-i", INVENTORY, "--runs", str(tmp_path), "--rate=50", "--destructive", f"--on={names}", "--only=pause"]
     command = [sys.executable, "-m", "verify", "run", *options]
     from_a_terminal = [sys.executable, "-c", FROM_A_TERMINAL, *command]
-    with subprocess.Popen(from_a_terminal, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+    with subprocess.Popen(
+        from_a_terminal, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
         assert run.stdout
         for line in run.stdout:
             if "meanwhile" in line:

@@ -63,12 +63,12 @@ def test_a_test_that_failed_is_named_with_the_first_line_of_why(checkout: Path) 
     (checkout / ".cache" / "junit" / "default.xml").write_text(
         """<testsuites><testsuite name="pytest" tests="2" errors="0" failures="1" skipped="0">
         <testcase classname="test_web" name="test_fine" />
-        <testcase classname="test_web" name="test_bad"><failure message="AssertionError: no&#10;more">x</failure></testcase>
+        <testcase classname="test_web" name="test_bad"><failure message="assert: no&#10;more">x</failure></testcase>
         </testsuite></testsuites>"""
     )
     code, out, _ = closing_lines(checkout)
     assert code == 1
-    assert out == "failure: test_web.test_bad: AssertionError: no\n4 passed, 1 failed, 0 skipped\n"
+    assert out == "failure: test_web.test_bad: assert: no\n4 passed, 1 failed, 0 skipped\n"
 
 
 @pytest.mark.parametrize("run", RUNS)
