@@ -1,16 +1,6 @@
 """Scenarios: what can be played, in the order in which a run plays them."""
 
-from verify.scenarios.across import (
-    BackendDown,
-    ConfigChange,
-    Crash,
-    CutOff,
-    DrainOne,
-    Frozen,
-    Partition,
-    ReloadAlone,
-    RestartOne,
-)
+from verify.scenarios.across import ACROSS
 from verify.scenarios.loaded import Random, ReloadUnderLoad
 from verify.scenarios.quiet import AtOnce, Check, Issued, Plant, Stickiness, Sync, SyncLag
 from verify.scenarios.scenario import Scenario, Size
@@ -25,15 +15,7 @@ SCENARIOS: dict[str, Scenario] = {
         Sync(),
         SyncLag(),
         AtOnce(),
-        ReloadAlone(),
-        RestartOne(),
-        Crash(),
-        Frozen(),
-        Partition(),
-        CutOff(),
-        BackendDown(),
-        DrainOne(),
-        ConfigChange(),
+        *ACROSS,
         ReloadUnderLoad(),
         Random(),
     )

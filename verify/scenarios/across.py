@@ -1,6 +1,6 @@
 """Across: sessions are planted, a fault is injected and healed, and nothing may have moved."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import ClassVar
 
@@ -26,9 +26,19 @@ FRESH = 4  # sessions that are born on each balancer while the faults last
 
 
 class Across(Scenario):
-    """What these scenarios share; each says which faults, and who is asked while they last."""
+    """One such scenario, with faults of its own."""
 
     invariants: ClassVar = (*ALWAYS, *AT_REST, *WITH_FAULTS)
+
+    def __init__(self, name: str, describes: str, *faults: tuple[type[Injection], Callable[[Site], str]]) -> None:
+        """`faults` has each fault, outermost first, and what chooses its target."""
+        self.name, self.describes = name, describes
+        self.kinds = tuple(fault.kind for fault, _ in faults)
+        self._faults = faults
+
+    def faults(self, site: Site) -> Sequence[Injection]:
+        """Each on its target."""
+        return [fault(site, target(site)) for fault, target in self._faults]
 
     def play(self, cluster: Cluster, size: Size) -> None:
         """Plants, breaks, asks meanwhile, heals, asks everywhere."""
@@ -62,116 +72,63 @@ class Across(Scenario):
         return [balancer for balancer in cluster.balancers if balancer not in gone]
 
 
-class ReloadAlone(Across):
-    """The demo's point."""
-
-    name = "reload-alone"
-    describes = "One balancer is stopped and the other reloaded: its new worker learns the table from the old one."
-    kinds = (Stop.kind, Reload.kind)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The second is stopped around the first's reload."""
-        first, second = two_balancers(site)
-        return [Stop(site, second), Reload(site, first)]
+def _first(site: Site) -> str:
+    return two_balancers(site)[0]
 
 
-class RestartOne(Across):
-    """A cold start beside a balancer that lives."""
-
-    name = "restart"
-    describes = "One balancer is restarted while the other lives: it learns the table from the other."
-    kinds = (Restart.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first is restarted."""
-        first, _ = two_balancers(site)
-        return [Restart(site, first)]
+def _second(site: Site) -> str:
+    return two_balancers(site)[1]
 
 
-class Crash(Across):
-    """The same without a word of warning."""
-
-    name = "crash"
-    describes = "One balancer's processes are killed (SIGKILL) while the other lives; systemd starts it again."
-    kinds = (Kill.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The second is killed."""
-        _, second = two_balancers(site)
-        return [Kill(site, second)]
+def _server(site: Site) -> str:
+    return site.service.servers[0].name
 
 
-class Frozen(Across):
-    """A balancer that hangs."""
-
-    name = "pause"
-    describes = "One balancer's processes are stopped (SIGSTOP) until the other has given them up, and go on."
-    kinds = (Pause.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The second is paused."""
-        _, second = two_balancers(site)
-        return [Pause(site, second)]
-
-
-class Partition(Across):
-    """Balancers that can't hear each other, with traffic on both sides."""
-
-    name = "partition"
-    describes = "The peers port is cut while both balancers are asked; after the heal each knows the other's sessions."
-    kinds = (PeersCut.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first is cut from its peers, both ways."""
-        first, _ = two_balancers(site)
-        return [PeersCut(site, first)]
-
-
-class CutOff(Across):
-    """A balancer that nobody reaches."""
-
-    name = "isolate"
-    describes = "One balancer is cut off from clients and peers, and comes back with its old table."
-    kinds = (Isolate.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The second is cut off."""
-        _, second = two_balancers(site)
-        return [Isolate(site, second)]
-
-
-class BackendDown(Across):
-    """A server that fails its health check, and comes back."""
-
-    name = "server-down"
-    describes = "One server goes down and comes back: its sessions move and stay moved, all others stay."
-    kinds = (ServerDown.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first server's port is rejected on its web host."""
-        return [ServerDown(site, site.service.servers[0].name)]
-
-
-class DrainOne(Across):
-    """A server that takes no new sessions."""
-
-    name = "drain"
-    describes = "One server is drained: its sessions stay, and it gets no new ones."
-    kinds = (Drain.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first server is drained on every balancer."""
-        return [Drain(site, site.service.servers[0].name)]
-
-
-class ConfigChange(Across):
-    """A reload that changes the list of servers."""
-
-    name = "reload-config"
-    describes = "A server is added and taken away again, each by a reload: no session moves."
-    kinds = (ReloadConfig.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first balancer's configuration is changed."""
-        first, _ = two_balancers(site)
-        return [ReloadConfig(site, first)]
+ACROSS = (
+    Across(
+        "reload-alone",
+        "One balancer is stopped and the other reloaded: its new worker learns the table from the old one.",
+        (Stop, _second),
+        (Reload, _first),
+    ),
+    Across(
+        "restart",
+        "One balancer is restarted while the other lives: it learns the table from the other.",
+        (Restart, _first),
+    ),
+    Across(
+        "crash",
+        "One balancer's processes are killed (SIGKILL) while the other lives; systemd starts it again.",
+        (Kill, _second),
+    ),
+    Across(
+        "pause",
+        "One balancer's processes are stopped (SIGSTOP) until the other has given them up, and go on.",
+        (Pause, _second),
+    ),
+    Across(
+        "partition",
+        "The peers port is cut while both balancers are asked; after the heal each knows the other's sessions.",
+        (PeersCut, _first),
+    ),
+    Across(
+        "isolate",
+        "One balancer is cut off from clients and peers, and comes back with its old table.",
+        (Isolate, _second),
+    ),
+    Across(
+        "server-down",
+        "One server goes down and comes back: its sessions move and stay moved, all others stay.",
+        (ServerDown, _server),
+    ),
+    Across(
+        "drain",
+        "One server is drained: its sessions stay, and it gets no new ones.",
+        (Drain, _server),
+    ),
+    Across(
+        "reload-config",
+        "A server is added and taken away again, each by a reload: no session moves.",
+        (ReloadConfig, _first),
+    ),
+)

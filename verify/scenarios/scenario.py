@@ -65,10 +65,10 @@ class Scenario(ABC):
         keeps: whether its sessions stay in the tables.
     """
 
-    name: ClassVar[str]
-    describes: ClassVar[str]
+    name: str
+    describes: str
     invariants: ClassVar[tuple[str, ...]]
-    kinds: ClassVar[tuple[str, ...]] = ()
+    kinds: tuple[str, ...] = ()
     writes: ClassVar[bool] = False
     load_rate: ClassVar[float] = 0
     may_lose: ClassVar[bool] = False
