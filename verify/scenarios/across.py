@@ -19,7 +19,7 @@ from verify.faults import (
     Site,
     Stop,
 )
-from verify.scenarios.quiet import plant_and_ask
+from verify.scenarios.quiet import ask_at_rest, plant_and_ask
 from verify.scenarios.scenario import ALWAYS, AT_REST, WITH_FAULTS, Scenario, Size, two_balancers
 
 FRESH = 4  # sessions that are born on each balancer while the faults last
@@ -56,15 +56,7 @@ class Across(Scenario):
                 fresh = cluster.plant(FRESH, balancer)
                 cluster.ask(cluster.shuffled(fresh * 2), balancer)
             cluster.recorder.phase("heal")
-        cluster.tables.await_sync()
-        cluster.await_servers()
-        everything = list(cluster.sessions)
-        cluster.tables.await_rows(everything)
-        cluster.settle()
-        cluster.recorder.phase("ask everywhere again")
-        cluster.ask_everywhere(everything)
-        cluster.settle()
-        cluster.tables.snapshot()
+        ask_at_rest(cluster, "ask everywhere again")
 
     def asked_meanwhile(self, cluster: Cluster) -> Sequence[str]:
         """Returns the balancers that are asked while the faults last: all that are not taken away."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from verify.cluster import Cluster
 from verify.faults import FAULTS, Injection, Reload, Site, possible
-from verify.scenarios.quiet import plant_and_ask
+from verify.scenarios.quiet import ask_at_rest, plant_and_ask
 from verify.scenarios.scenario import ALWAYS, AT_REST, WITH_FAULTS, Scenario, Size, two_balancers
 
 RELOADS = 4
@@ -44,7 +44,7 @@ class ReloadUnderLoad(Scenario):
                 if not load.running:
                     break
                 time.sleep(PAUSE_SECONDS)
-        ask_at_the_end(cluster)
+        ask_at_rest(cluster, "ask everywhere at the end")
 
 
 class Random(Scenario):
@@ -74,21 +74,8 @@ class Random(Scenario):
                 with cluster.inject(injection):
                     time.sleep(PAUSE_SECONDS)
                 time.sleep(PAUSE_SECONDS)
-        ask_at_the_end(cluster)
+        ask_at_rest(cluster, "ask everywhere at the end")
 
 
 def _draws(site: Site) -> list[Callable[[], Injection]]:
     return list(possible(site))
-
-
-def ask_at_the_end(cluster: Cluster) -> None:
-    """Waits until all is quiet, and asks every session everywhere."""
-    cluster.tables.await_sync()
-    cluster.await_servers()
-    everything = list(cluster.sessions)
-    cluster.tables.await_rows(everything)
-    cluster.settle()
-    cluster.recorder.phase("ask everywhere at the end")
-    cluster.ask_everywhere(everything)
-    cluster.settle()
-    cluster.tables.snapshot()

@@ -147,3 +147,16 @@ def plant_and_ask(cluster: Cluster, size: Size) -> list[str]:
     cluster.ask_everywhere(labels)
     cluster.tables.snapshot()
     return labels
+
+
+def ask_at_rest(cluster: Cluster, phase: str) -> None:
+    """Waits until all is quiet, and asks every session everywhere; the history calls that `phase`."""
+    cluster.tables.await_sync()
+    cluster.await_servers()
+    everything = list(cluster.sessions)
+    cluster.tables.await_rows(everything)
+    cluster.settle()
+    cluster.recorder.phase(phase)
+    cluster.ask_everywhere(everything)
+    cluster.settle()
+    cluster.tables.snapshot()
