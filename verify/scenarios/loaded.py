@@ -1,7 +1,7 @@
 """Loaded scenarios: faults while an open-loop generator asks."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from verify.cluster import Cluster
@@ -59,13 +59,13 @@ class Random(Scenario):
 
     def faults(self, site: Site) -> Sequence[Injection]:
         """One of each that is possible here: which come, and how often, is the seed's choice."""
-        return [draw() for draw in _draws(site)]
+        return [draw() for draw in possible(site)]
 
     def play(self, cluster: Cluster, size: Size) -> None:
         """Injects until the time is over."""
         plant_and_ask(cluster, size)
         cluster.recorder.phase("faults")
-        draws = _draws(cluster.site)
+        draws = possible(cluster.site)
         deadline = time.monotonic() + size.seconds
         with cluster.load(self.rate(size), None, size.share_new, size.keep_alive):
             while time.monotonic() < deadline:
@@ -75,7 +75,3 @@ class Random(Scenario):
                     time.sleep(PAUSE_SECONDS)
                 time.sleep(PAUSE_SECONDS)
         ask_at_rest(cluster, "ask everywhere at the end")
-
-
-def _draws(site: Site) -> list[Callable[[], Injection]]:
-    return list(possible(site))
