@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.verify.web import Authority, Web, serving
+
 
 @pytest.fixture
 def haproxy(tmp_path: Path) -> Iterator[Callable[[dict[str, bytes]], str]]:
@@ -30,3 +32,16 @@ def haproxy(tmp_path: Path) -> Iterator[Callable[[dict[str, bytes]], str]]:
             return path
 
         yield listen
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """Gives a server that is asked over HTTP."""
+    with serving(Web()) as web:
+        yield web
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Makes one for all tests, as openssl takes its time."""
+    return Authority.make(tmp_path_factory.mktemp("authority"))

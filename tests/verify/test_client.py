@@ -2,29 +2,13 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.verify.web import BOUND, Authority, Web, refusing, serving, serving_http2
-from verify.client import Answer, Client, Target, outcome_of
+from tests.verify.web import BOUND, Authority, Web, refusing, serving, serving_http2, target
+from verify.client import Answer, Client, outcome_of
 from verify.errors import BadUse, HttpError
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving(Web()) as web:
-        yield web
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.make(tmp_path_factory.mktemp("authority"))
-
-
-def target(url: str, **more: object) -> Target:
-    return Target(**{"url": url, "cookie": "JSESSIONID", **more})  # type: ignore[arg-type]
 
 
 def test_session_is_sent_after_the_targets_own_cookies(web: Web) -> None:

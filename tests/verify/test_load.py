@@ -3,13 +3,13 @@
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.verify.web import BOUND, Authority, Web, refusing, serving
-from verify.client import Client, Target
+from tests.verify.web import BOUND, Authority, Web, refusing, serving, target
+from verify.client import Client
 from verify.errors import BadUse
 from verify.history import Operation, Session
 from verify.load import Load, LoadSummary, Plan
@@ -54,21 +54,6 @@ class Run:
     @property
     def sessions(self) -> list[Session]:
         return [record for record in self.records if isinstance(record, Session)]
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving(Web()) as web:
-        yield web
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.make(tmp_path_factory.mktemp("authority"))
-
-
-def target(url: str, **more: object) -> Target:
-    return Target(**{"url": url, "cookie": "JSESSIONID", "login_path": "/login", **more})  # type: ignore[arg-type]
 
 
 def plan(*urls: str, **more: object) -> Plan:

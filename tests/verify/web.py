@@ -17,6 +17,8 @@ import h2.config
 import h2.connection
 import h2.events
 
+from verify.target import Target
+
 BOUND = 10.0  # seconds that anything here may take
 
 
@@ -137,6 +139,11 @@ def serving(web: Web) -> Iterator[Web]:
         web.shutdown()
         thread.join(BOUND)
         web.server_close()
+
+
+def target(url: str, **more: object) -> Target:
+    """Makes a target whose pages are a `Web`'s."""
+    return Target(**{"url": url, "cookie": "JSESSIONID", "login_path": "/login", **more})  # type: ignore[arg-type]
 
 
 @contextmanager
