@@ -4,9 +4,9 @@ import itertools
 import re
 import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from types import TracebackType
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -94,7 +94,7 @@ def outcome_of(status: int) -> Outcome:
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """Asks one target; a context manager. Threads may share it."""
 
     def __init__(self, target: Target, keep_alive: bool = False) -> None:
@@ -127,16 +127,7 @@ class Client:
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),  # keeps none
         )
 
-    def __enter__(self) -> "Client":
-        """Returns the client itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Closes the connections."""
         self._http.close()
 

@@ -5,8 +5,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import msgspec
@@ -49,7 +49,7 @@ class Facts(msgspec.Struct, frozen=True):
     hostname: str
 
 
-class Host:
+class Host(AbstractContextManager["Host"]):
     """A host; a context manager, which closes the connection at its end. Thread-safe.
 
     Nothing is connected before the first call. A call whose connection is lost raises HostError;
@@ -66,16 +66,7 @@ class Host:
         self._facts: Facts | None = None
         self._locked = False
 
-    def __enter__(self) -> "Host":
-        """Returns the host itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Closes the connection."""
         self.close()
 

@@ -9,7 +9,6 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import IO, Any
 
 from verify.errors import HostError
@@ -20,7 +19,7 @@ END_SECONDS = 3
 STDERR_LINES, LINE_BYTES = 20, 1000
 
 
-class Request:
+class Request(contextlib.AbstractContextManager["Request"]):
     """A request that is under way; leaving its context says that nobody waits for it any more."""
 
     def __init__(self, pipe: "Pipe", number: int, what: str) -> None:
@@ -29,16 +28,7 @@ class Request:
         self._pipe, self._number, self._what = pipe, number, what
         self._last: dict[str, Json] | None = None
 
-    def __enter__(self) -> "Request":
-        """Returns the request itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Forgets the request."""
         self._pipe.forget(self._number, finished=self._last is not None)
 
