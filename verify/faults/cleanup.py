@@ -11,10 +11,8 @@ from verify.faults.network import PREFIX
 from verify.faults.site import Site
 from verify.faults.unit import Process, Unit, processes
 from verify.faults.worker import no_strays
-from verify.hosts import Host
+from verify.hosts import UNDO, Host
 from verify.topology import Balancer
-
-UNDO = "sticky-verify-undo-"
 
 _RULES = "! command -v nft >/dev/null || nft list tables"
 _FILES = "ls -d /run/sticky-verify* {config}{kept}* 2>/dev/null; grep -Hn sticky-verify {config} 2>/dev/null || :"
