@@ -1,6 +1,7 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL: # each target's prerequisites in their order: what is missing before what needs it
 SHELL := /bin/sh
 
 VENV := .venv
@@ -16,7 +17,9 @@ VERIFY := python -m verify run -i inventories/lab --destructive --on haproxy-1,h
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: missing $(VENV)/installed ## install what is missing: packages of this machine, Python packages in .venv
+setup: missing venv ## install what is missing: packages of this machine, Python packages in .venv
+
+venv: $(VENV)/installed
 
 lab: setup ## build and start the lab's three containers
 	scripts/with-root ansible-playbook -i inventories/lab playbooks/lab_up.yml
@@ -39,16 +42,16 @@ lint: setup ## every linter, over everything
 	mypy
 
 unit: setup ## tests that need no host
-	pytest tests/unit tests/verify --expect-tests=1598 --junit-xml=.cache/junit/unit.xml
+	pytest tests/unit tests/verify --expect-tests=1601 --junit-xml=.cache/junit/unit.xml
 
 molecule: setup $(OLDEST)/installed ## the default scenario, on containers of its own
 	rm -f .cache/junit/default.xml
-	scripts/with-root molecule test --scenario-name default
+	scripts/with-root molecule test --scenario-name default || { python scripts/closing-lines default; exit 1; }
 	@test -s .cache/junit/default.xml || { echo "molecule ran no tests: .cache/junit/default.xml is not there" >&2; exit 1; }
 
 twins: setup ## deployments that are wrong on purpose: each must be judged so
 	rm -f .cache/junit/twins.xml
-	scripts/with-root molecule test --scenario-name twins
+	scripts/with-root molecule test --scenario-name twins || { python scripts/closing-lines twins; exit 1; }
 	@test -s .cache/junit/twins.xml || { echo "molecule ran no tests: .cache/junit/twins.xml is not there" >&2; exit 1; }
 
 test: lint unit molecule ## what CI runs: lint, unit tests, molecule test
@@ -68,7 +71,7 @@ lock: ## write constraints.txt from what is installed
 missing:
 	@scripts/install-missing
 
-$(VENV)/installed: requirements.txt constraints.txt | missing
+$(VENV)/installed: requirements.txt constraints.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@
@@ -79,4 +82,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup missing lab demo verify losses lint unit molecule twins test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule twins test test-all clean lock

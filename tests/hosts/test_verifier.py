@@ -127,7 +127,7 @@ def test_a_plan_of_requests_ends_at_its_cap(tmp_path: Path) -> None:
     assert verdicts(tmp_path)["stickiness"]["counts"]["requests"]["ok"] == 20
 
 
-# Runs a command as from a terminal: what runs the tests may ignore SIGINT, as a job in the background, and pass that on.
+# Runs a command as from a terminal: what runs the tests may ignore SIGINT, as a background job does, and pass that on.
 FROM_A_TERMINAL = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
