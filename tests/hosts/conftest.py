@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deployment import INVENTORY, Run, connect, play
@@ -28,8 +29,8 @@ def site() -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="session")
-def group() -> Callable[[str], list[str]]:
-    """Return a function that gives the names of the hosts of an inventory group."""
+def inventory() -> dict[str, Any]:
+    """Give what ansible-inventory says."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-inventory")), "-i", INVENTORY, "--list"],
         capture_output=True,
@@ -37,8 +38,20 @@ def group() -> Callable[[str], list[str]]:
         timeout=60,
         check=True,
     )
-    groups = json.loads(done.stdout)
-    return lambda name: list(groups[name]["hosts"])
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+@pytest.fixture(scope="session")
+def group(inventory: dict[str, Any]) -> Callable[[str], list[str]]:
+    """Return a function that gives the names of the hosts of an inventory group."""
+    return lambda name: list(inventory[name]["hosts"])
+
+
+@pytest.fixture(scope="session")
+def variables(inventory: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
+    """Return a function that gives a host's variables of the inventory."""
+    return lambda name: dict(inventory["_meta"]["hostvars"][name])
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import testinfra
 from testinfra.host import Host
 
 from verify.inventory import balancers_of
+from verify.topology import Connection
 
 ROOT = Path(__file__).parent.parent.parent
 INVENTORY = os.environ.get("STICKY_INVENTORY", str(ROOT / "inventories" / "lab"))
@@ -53,6 +55,13 @@ def play(*arguments: str, inventory: str = INVENTORY, venv: Path | None = None) 
     return Run(done.returncode, done.stdout)
 
 
+@cache
+def connections() -> dict[str, Connection]:
+    """Return the way to each host of the deployment, by name."""
+    groups = ("balancers", "web_hosts")
+    return {host.name: host.connection for group in groups for host in balancers_of(INVENTORY, group)}
+
+
 def sticky_verify(runs: Path, *arguments: str, rate: float = 100, everywhere: bool = True) -> Run:
     """Run scenarios of the verifier, with leave to break every host.
 
@@ -62,8 +71,7 @@ def sticky_verify(runs: Path, *arguments: str, rate: float = 100, everywhere: bo
         rate: requests a second.
         everywhere: whether faults are allowed, on all hosts.
     """
-    names = [balancer.name for group in ("balancers", "web_hosts") for balancer in balancers_of(INVENTORY, group)]
-    leave = ["--destructive", "--on", ",".join(names)] if everywhere else []
+    leave = ["--destructive", "--on", ",".join(connections())] if everywhere else []
     done = subprocess.run(
         [
             sys.executable,
@@ -89,8 +97,9 @@ def sticky_verify(runs: Path, *arguments: str, rate: float = 100, everywhere: bo
 
 
 def connect(name: str) -> Host:
-    """Return a host by testinfra, over one ssh connection that stays."""
-    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
+    """Return a host by testinfra, over one ssh connection that stays; its commands run as root."""
+    sudo = connections()[name].user != "root"
+    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}{'&sudo=True' if sudo else ''}")
 
 
 def assert_runs(host: Host, unit: str) -> None:

@@ -1,7 +1,9 @@
 """The balancers: HAProxy, its configuration, its peers."""
 
 import urllib.request
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from deployment import assert_runs, wait_for
 from node import Node
@@ -28,11 +30,12 @@ def test_the_process_is_told_its_name_and_keeps_the_master_socket(balancers: lis
         assert balancer.file("/run/haproxy-master.sock").is_socket
 
 
-def test_the_peers_port_is_bound_to_the_peers_network_alone(balancers: list[Host]) -> None:
-    for balancer in balancers:
+def test_the_peers_port_is_bound_to_the_peers_network_alone(
+    balancers: list[Host], variables: Callable[[str], dict[str, Any]], group: Callable[[str], list[str]]
+) -> None:
+    for balancer, name in zip(balancers, group("balancers"), strict=True):
         sockets = [socket for socket in balancer.socket.get_listening_sockets() if socket.endswith(":1024")]
-        assert len(sockets) == 1
-        assert sockets[0].startswith("tcp://10.")
+        assert sockets == [f"tcp://{variables(name)['haproxy_peer_address']}:1024"]
 
 
 def test_the_statistics_page_answers_without_admin(balancers: list[Host]) -> None:
