@@ -18,8 +18,6 @@ SAY_VMS := true
 else
 SAY_VMS := echo "The tests on VMs did not run, because they install Vagrant and libvirt: VAGRANT=1 make test, or make vagrant"
 endif
-# libvirt's driver: software emulation where the processor virtualises nothing. /dev/kvm says nothing: it can be there and useless.
-export STICKY_DRIVER ?= $(shell grep --quiet --no-messages --extended-regexp 'vmx|svm' /proc/cpuinfo && echo kvm || echo qemu)
 
 # The lab is there to be broken.
 VERIFY := python -m verify run -i inventories/lab --destructive --on haproxy-1,haproxy-2,web --rate 100
@@ -52,7 +50,7 @@ lint: setup ## every linter, over everything
 	mypy
 
 unit: setup ## tests that need no host
-	pytest tests/unit tests/verify --expect-tests=1605 --junit-xml=.cache/junit/unit.xml
+	pytest tests/unit tests/verify --expect-tests=1606 --junit-xml=.cache/junit/unit.xml
 
 molecule: setup $(OLDEST)/installed ## the default scenario, on containers of its own
 	rm -f .cache/junit/default.xml
@@ -64,6 +62,8 @@ twins: setup ## deployments that are wrong on purpose: each must be judged so
 	scripts/with-root molecule test --scenario-name twins || { python scripts/closing-lines twins; exit 1; }
 	@test -s .cache/junit/twins.xml || { echo "molecule ran no tests: .cache/junit/twins.xml is not there" >&2; exit 1; }
 
+# Software emulation where the processor virtualises nothing, as in the Vagrantfile.
+vagrant: export STICKY_DRIVER ?= $(shell grep --quiet --no-messages --extended-regexp '\b(vmx|svm)\b' /proc/cpuinfo && echo kvm || echo qemu)
 vagrant: setup ## the scenario on three VMs; installs Vagrant and libvirt
 	scripts/install-missing vagrant
 	$(if $(filter true,$(CI)),scripts/build-box)
@@ -83,7 +83,7 @@ test-all: lint unit molecule twins $(VMS) ## everything: what CI runs, and the b
 	@python scripts/closing-lines unit default twins $(VMS)
 	@$(SAY_VMS)
 
-clean: ## remove everything that was made: labs, images, environments, caches (installed packages stay)
+clean: ## remove everything that was made: labs, images, environments, caches (packages stay; VMs: vagrant destroy)
 	scripts/remove-labs
 	rm -rf $(VENV) $(OLDEST) .cache .hypothesis build .mypy_cache .ruff_cache .pytest_cache .ansible
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -64,6 +64,15 @@ def test_a_machine_that_was_destroyed_is_none(state: Path) -> None:
     assert listed(state)["balancers"] == {"hosts": ["haproxy-1", "haproxy-2"]}
 
 
+def test_other_machines_are_none_of_ours(state: Path) -> None:
+    """Of another Vagrantfile: they have no address, or another name."""
+    (add(state, "haproxy-1", "10.9.8.1") / "address").unlink()
+    add(state, "default", "10.9.8.2")
+    said = listed(state)
+    assert said["balancers"] == {"hosts": ["haproxy-1", "haproxy-2"]}
+    assert said["_meta"]["hostvars"]["haproxy-1"] == {"ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
 def test_a_deployment_without_machines_says_what_to_do(state: Path) -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(INVENTORY), "site.yml"],

@@ -1,9 +1,11 @@
 """On VMs: the verifier's core scenarios, the fault that only VMs have, and the Vagrantfile itself."""
 
+import os
 import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from deployment import INVENTORY, ROOT, connections, sticky_verify
 
 from verify.faults import ClockStep, Nemesis, Permission, open_site
@@ -33,6 +35,36 @@ def test_a_clock_that_steps_is_seen_and_healed() -> None:
     assert len(fault.heal_evidence) > 0
 
 
-def test_vagrant_accepts_the_vagrantfile() -> None:
-    said = subprocess.run(["vagrant", "validate"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert said.returncode == 0, said.stdout + said.stderr
+def test_vagrant_accepts_the_vagrantfile(tmp_path: Path) -> None:
+    assert "validated successfully" in vagrant({}, tmp_path, "validate")
+
+
+def test_a_third_balancer_is_one_number(tmp_path: Path) -> None:
+    def machines(settings: dict[str, str]) -> list[str]:
+        rows = vagrant(settings, tmp_path, "status", "--machine-readable").splitlines()
+        return [row.split(",")[1] for row in rows if row.split(",")[2] == "state"]
+
+    assert machines({}) == ["web", "haproxy-1", "haproxy-2"]
+    assert machines({"STICKY_BALANCERS": "3"}) == ["web", "haproxy-1", "haproxy-2", "haproxy-3"]
+
+
+@pytest.mark.parametrize("value", ["1", "three"])
+def test_a_wrong_number_is_refused_by_name(value: str, tmp_path: Path) -> None:
+    said = vagrant({"STICKY_BALANCERS": value}, tmp_path, "validate", rc=1)
+    assert f"STICKY_BALANCERS is '{value}'. Allowed is a number from 2 on." in said
+
+
+def vagrant(settings: dict[str, str], state: Path, *arguments: str, rc: int = 0) -> str:
+    """Run vagrant on the project's own Vagrantfile, with no machine there; gives what it says."""
+    said = subprocess.run(
+        ["vagrant", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"VAGRANT_DOTFILE_PATH": str(state)} | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == rc, said.stdout
+    return said.stdout
