@@ -4,17 +4,13 @@ What a real binary says of it is asked by tests/lab/test_binaries.py for 2.2, 2.
 that a real 1.5.16 took and refused stand here; for the rest the table of features has to do.
 """
 
-import copy
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from versions import FEATURES, PLAIN, SAMPLES, VERSIONS, asking, has, parts, text
+from versions import CASES, FEATURES, PLAIN, SAMPLES, VERSIONS, asking, has, hosts, parts, text
 
 HERE = Path(__file__).parent
 MINORS = [*(f"1.{n}" for n in range(5, 10)), *(f"2.{n}" for n in range(10)), *(f"3.{n}" for n in range(4))]
@@ -80,52 +76,6 @@ def after(version: str) -> str:
     return MINORS[MINORS.index(version) + 1]
 
 
-def production(version: str) -> dict[str, Any]:
-    """Gives the variables of cases/production.yml without what the version lacks."""
-    given: dict[str, Any] = copy.deepcopy(full()["balancers"]["vars"])
-    (front,) = given["haproxy_frontends"]
-    shop, api, _ = given["haproxy_backends"]
-    if not has("deny-status", version):
-        del front["http_request"]
-    if not has("mailers", version):
-        del shop["lines"]
-    if not has("h2", version):
-        front["bind"] = [line.replace("alpn h2,", "alpn ") for line in front["bind"]]
-    if not has("peers-bind", version):
-        given["haproxy_peers_lines"] = []
-    if not has("server-names-synced", version):
-        shop["server"] = "{{ haproxy_web_servers }}"
-        api["server"][1]["id"] = 8
-    if not has("srvkey", version):
-        del shop["stick_table"]["srvkey"]
-    return given
-
-
-def full() -> dict[str, Any]:
-    """Gives cases/production.yml."""
-    loaded = yaml.safe_load((HERE / "cases" / "production.yml").read_text())
-    assert isinstance(loaded, dict)
-    return loaded
-
-
-@dataclass(frozen=True)
-class Case:
-    """Variables, by version, and the versions that they are rendered for."""
-
-    variables: Callable[[str], dict[str, Any]]
-    versions: list[str]
-    web_group: str = "web-demo"
-
-
-CASES = {
-    "demo": Case(lambda _: {}, VERSIONS),
-    "production": Case(production, VERSIONS, "web-production"),
-    "full": Case(lambda _: copy.deepcopy(full()["balancers"]["vars"]), ["1.5.19", "2.2.9", "2.4.22"], "web-production"),
-    "built": Case(
-        lambda version: {"haproxy_install_from": "source", "haproxy_version": version}, ["1.5.19", "2.4.22", "2.6.12"]
-    ),
-    "lua": Case(lambda _: {"haproxy_global": ["lua-load /etc/haproxy/x.lua"]}, ["1.5.19", "3.0.11", "3.2.26"]),
-}
 EACH_RENDERING = pytest.mark.parametrize(
     ("case", "version"), [(name, version) for name, case in CASES.items() for version in case.versions]
 )
@@ -157,20 +107,7 @@ class Rendered:
 def rendered(ansible: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Renders every case for every version, each on a host of its own, and asks for every feature; in one run."""
     folder = tmp_path_factory.mktemp("versions")
-    web = {"demo": {"web": {"apache_address": "192.0.2.10"}}, "production": full()["web_hosts"]["hosts"]}
-    groups: dict[str, Any] = {f"web-{name}": {"hosts": hosts} for name, hosts in web.items()}
-    for case, how in CASES.items():
-        for version in how.versions:
-            name = f"{case}-{version}"
-            own = {
-                "haproxy_peer_address": "192.0.2.31",
-                "haproxy_group": f"of-{name}",
-                "haproxy_web_group": how.web_group,
-                "version": version,
-            }
-            groups[f"of-{name}"] = {"hosts": {name: own | how.variables(version)}}
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (folder / "hosts.json").write_text(json.dumps({"all": {"children": groups, "vars": local}}))
+    (folder / "hosts.json").write_text(json.dumps(hosts(CASES)))
     asked = [(feature, version) for feature in SAMPLES for version in lacking(feature)]
     asked += [("all", version) for version in [*MINORS, *VERSIONS]] + [("plain", "1.5"), ("taken", "1.5.16")]
     taken = text({name: lines + TAKEN_BY_1_5.get(name, []) for name, lines in PLAIN.items()})
@@ -231,7 +168,7 @@ def test_no_tls_where_it_cant_be_built(rendered: Rendered, version: str, tls: in
 def test_booleans_reach_lua_as_before_without_a_warning(rendered: Rendered, version: str, choice: list[str]) -> None:
     shown = rendered.text("lua", version).splitlines()
     first = shown.index("global") + 1
-    assert shown[first : shown.index("defaults") - 1] == [*choice, "  lua-load /etc/haproxy/x.lua"]
+    assert shown[first : shown.index("defaults") - 1] == [*choice, "  log /dev/log local0", "  lua-load /tmp/lua"]
 
 
 # --- refusals -------------------------------------------------------------------------------------
