@@ -5,11 +5,14 @@ that a real 1.5.16 took and refused stand here; for the rest the table of featur
 """
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from versions import CASES, FEATURES, PLAIN, SAMPLES, VERSIONS, asking, has, hosts, parts, text
 
 HERE = Path(__file__).parent
@@ -215,3 +218,55 @@ def test_what_1_5_did_not_take_is_refused(rendered: Rendered, feature: str) -> N
 def test_a_refusal_names_feature_version_and_line_but_no_more_of_it(rendered: Rendered) -> None:
     words = "srvkey (tables keyed by a server's name or address, from 2.4 on): 'backend shop: stick-table"
     assert rendered.words["full-2.2.9"] == [f"{words} type string len 64 size 1m srvkey'"]
+
+
+# --- which version --------------------------------------------------------------------------------
+
+APT = "haproxy:\n  Installed: {}\n  Candidate: {}\n  Version table:\n     3.2.26-1 100\n"
+# What the package manager says, what the variables say, and what will run.
+FOUND = {
+    "installed-stays": ("apt", APT.format("2.6.12-1+deb12u3", "2.6.12-1+deb12u4"), "distribution", "", "2.6.12"),
+    "bare-host": ("apt", APT.format("(none)", "3.0.11-1+deb13u5"), "distribution", "", "3.0.11"),
+    "ubuntu-backport": ("apt", APT.format("(none)", "1:3.2.4-1ppa1~noble"), "repository", "", "3.2.4"),
+    "no-lists": ("apt", "", "distribution", "", "2.2"),
+    "upgrade": ("apt", APT.format("2.6.12-1", "3.0.11-1"), "repository", "3.0", "3.0.11"),
+    "the-same": ("apt", APT.format("3.0.11-1", "3.2.26-1"), "repository", "3.0", "3.0.11"),
+    "repository-to-come": ("apt", APT.format("2.6.12-1", "2.6.12-1"), "repository", "3.2", "3.2"),
+    "no-part-of-a-number": ("apt", APT.format("3.0.11-1", "3.0.11-1"), "repository", "3.0.1", "3.0.1"),
+    "source": ("apt", APT.format("2.6.12-1", "2.6.12-1"), "source", "1.5.19", "1.5.19"),
+    "rpm": ("dnf", "haproxy-2.4.22-3.el9.x86_64\n", "distribution", "", "2.4.22"),
+    "rpm-bare-host": ("dnf", "package haproxy is not installed\n", "distribution", "", "2.2"),
+}
+
+
+@pytest.fixture(scope="module")
+def found(ansible: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Gives the version that each host of FOUND will run, found in check mode."""
+    folder = tmp_path_factory.mktemp("version")
+    inventory: dict[str, Any] = {}
+    for name, (packages, said, source, version, _) in FOUND.items():
+        (folder / name).mkdir()
+        (folder / name / "said").write_text(said)
+        for program in ("apt-cache", "rpm"):
+            (folder / name / program).write_text('#!/bin/sh\ncat "${0%/*}/said"\n')
+            (folder / name / program).chmod(0o755)
+        inventory[name] = {"packages": packages, "haproxy_install_from": source, "haproxy_version": version}
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": inventory, "vars": local}}))
+    playbook = HERE / "render" / "version.yml"
+    ansible("ansible-playbook", "-i", folder / "hosts.json", "-e", f"out={folder}", "--check", playbook)
+    versions = json.loads((folder / "versions.json").read_text())
+    assert isinstance(versions, dict)
+    return versions
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_version_that_will_run_is_found_in_check_mode(found: dict[str, str], name: str) -> None:
+    assert found[name] == FOUND[name][-1]
+
+
+def test_every_platform_says_what_differs() -> None:
+    text_of = (HERE.parents[1] / "roles/haproxy/vars/main/platforms.yml").read_text()
+    rows = [row for family in yaml.safe_load(text_of)["__haproxy_platforms"].values() for row in family.values()]
+    assert len(rows) == 5 + 5 * 2
+    assert {frozenset(row) for row in rows} == {frozenset({"haproxy", "openssl", "packages", "environment", "options"})}
