@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from verify.topology import Peer, Server, Table
 
-# What begins a section, and the lines that are read here; roles/haproxy/vars/main.yml lists the same.
+# What begins a section, and the lines that are read here; roles/haproxy/vars/main/main.yml lists the same.
 SECTIONS = (
     *("global", "defaults", "peers", "frontend", "backend", "listen", "userlist", "resolvers", "mailers", "program"),
     *("cache", "http-errors", "ring", "log-forward", "log-profile", "fcgi-app", "crt-store", "traces", "acme"),

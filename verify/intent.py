@@ -16,7 +16,7 @@ from verify.errors import InventoryError
 from verify.topology import Balancer, Connection, Server, Service, Topology, WebHost
 
 _SSH = ("ssh", "smart", "paramiko_ssh", "paramiko")
-# The variables that are read here; roles/haproxy/vars/main.yml lists the same.
+# The variables that are read here; roles/haproxy/vars/main/main.yml lists the same.
 VERIFY = ("verify_url", "verify_backend", "verify_cookie", "verify_path", "verify_login_path")
 CONNECTION = (
     "ansible_connection",

@@ -260,7 +260,7 @@ def test_every_key_is_rendered_as_its_keyword(rendered: Rendered) -> None:
 
 
 def test_every_key_is_tried() -> None:
-    known = yaml.safe_load((HERE.parents[1] / "roles/haproxy/vars/main.yml").read_text())["__haproxy_keywords"]
+    known = yaml.safe_load((HERE.parents[1] / "roles/haproxy/vars/main/main.yml").read_text())["__haproxy_keywords"]
     case = yaml.safe_load((HERE / "cases" / "keywords.yml").read_text())
     assert set(known) == set(KEYWORDS)
     assert set(known) == set(case["balancers"]["vars"]["haproxy_listens"][0]) - {"name"}

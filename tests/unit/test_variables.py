@@ -31,6 +31,12 @@ def load(role: str, file: str) -> dict[str, Any]:
     return loaded
 
 
+def internal(role: str) -> dict[str, Any]:
+    """Gives the variables of a role that are not for its users."""
+    files = sorted((ROLES / role / "vars").rglob("*.yml"))
+    return {name: value for file in files for name, value in load(role, str(file.relative_to(ROLES / role))).items()}
+
+
 def options(role: str) -> dict[str, Any]:
     """Gives the options of the role's argument spec."""
     found = load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
@@ -96,8 +102,7 @@ def test_every_option_has_a_description_and_a_type(role: str) -> None:
 @EACH_ROLE
 def test_every_variable_of_a_role_begins_with_its_name(role: str) -> None:
     assert [name for name in options(role) if not name.startswith(f"{role}_")] == []
-    if (ROLES / role / "vars/main.yml").exists():
-        assert [name for name in load(role, "vars/main.yml") if not name.startswith(f"__{role}_")] == []
+    assert [name for name in internal(role) if not name.startswith(f"__{role}_")] == []
 
 
 @EACH_ROLE
@@ -128,10 +133,9 @@ def test_both_roles_know_the_same_demo() -> None:
 
 @pytest.mark.parametrize("section", ["haproxy_defaults", "haproxy_frontends", "haproxy_backends", "haproxy_listens"])
 def test_keywords_and_argument_spec_know_the_same_keys(section: str) -> None:
-    keywords = load("haproxy", "vars/main.yml")["__haproxy_keywords"]
+    keywords = internal("haproxy")["__haproxy_keywords"]
     assert sorted(set(options("haproxy")[section]["options"]) - {"name", "lines", "server"}) == sorted(keywords)
 
 
 def test_underscored_keywords_are_keywords() -> None:
-    internal = load("haproxy", "vars/main.yml")
-    assert set(internal["__haproxy_underscored"]) <= set(internal["__haproxy_keywords"])
+    assert set(internal("haproxy")["__haproxy_underscored"]) <= set(internal("haproxy")["__haproxy_keywords"])

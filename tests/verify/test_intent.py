@@ -12,7 +12,7 @@ from verify.errors import InventoryError
 from verify.intent import CONNECTION, VERIFY, connection_of, topology_from, url_of
 from verify.topology import Balancer, Connection, Peer, Server, Service, Table, WebHost
 
-VARS = Path(__file__).parents[2] / "roles/haproxy/vars/main.yml"
+VARS = Path(__file__).parents[2] / "roles/haproxy/vars/main/main.yml"
 CONFIGURATION = """
 global
   stats socket /run/haproxy/admin.sock mode 660 level admin
@@ -184,5 +184,6 @@ def test_unusable_connection(variable: str, value: str, words: str) -> None:
 
 def test_the_role_tells_what_is_read_here() -> None:
     role = yaml.safe_load(VARS.read_text())
-    assert role["__haproxy_told"] == [*configuration.SECTIONS, *configuration.LINES]
+    assert role["__haproxy_sections"] == [*configuration.SECTIONS]
+    assert role["__haproxy_told"] == [*configuration.LINES]
     assert role["__haproxy_asked"] == [*CONNECTION, *VERIFY]
