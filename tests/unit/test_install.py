@@ -90,3 +90,66 @@ def test_a_version_is_kept_to_and_may_be_older(rendered: Rendered, host: str, pi
 @pytest.mark.parametrize("file", ["apt.sources", "apt.preferences"])
 def test_the_distributions_own_needs_neither(rendered: Rendered, host: str, file: str) -> None:
     assert rendered(host, file) == []
+
+
+# --- source ---------------------------------------------------------------------------------------
+
+ALWAYS = ["USE_ZLIB=1"]
+LUA, PCRE, SYSTEMD = ["USE_LUA=1"], ["USE_PCRE2=1", "USE_PCRE2_JIT=1"], ["USE_SYSTEMD=1"]
+TLS, EXPORTER = ["USE_OPENSSL=1"], ["USE_PROMEX=1"]
+OLD_EXPORTER = ["EXTRA_OBJS=contrib/prometheus-exporter/service-prometheus.o"]
+OLDEST, OLD, NEW = ["TARGET=linux2628"], ["TARGET=linux2628", "CC=gcc -fcommon"], ["TARGET=linux-glibc"]
+
+
+def built_of(rendered: Rendered, host: str) -> tuple[list[str], list[str]]:
+    """Gives the lines of the stamp, and the packages."""
+    rows = rendered(host, "built-of")
+    middle = rows.index("---")
+    return rows[:middle], rows[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("host", "options"),
+    [
+        ("source-1.5", OLDEST + ALWAYS),
+        ("source-1.8", OLD + ALWAYS + LUA + PCRE + SYSTEMD),
+        ("source-2.2", NEW + ALWAYS + LUA + PCRE + SYSTEMD + OLD_EXPORTER),
+        ("source-2.2-on-11", NEW + ALWAYS + TLS + LUA + PCRE + SYSTEMD + OLD_EXPORTER),
+        ("source-2.6", NEW + ALWAYS + TLS + LUA + PCRE + SYSTEMD + EXPORTER),
+        ("source-3.0", NEW + ALWAYS + TLS + LUA + PCRE + EXPORTER),
+    ],
+)
+def test_make_is_told_what_the_version_and_the_host_have(rendered: Rendered, host: str, options: list[str]) -> None:
+    stamp, _ = built_of(rendered, host)
+    assert stamp == ["0a1b", *options]
+
+
+@pytest.mark.parametrize(
+    ("host", "libraries"),
+    [
+        ("source-1.5", ["zlib1g-dev"]),
+        ("source-2.2", ["zlib1g-dev", "liblua5.3-dev", "libpcre2-dev", "libsystemd-dev"]),
+        ("source-3.0", ["zlib1g-dev", "libssl-dev", "liblua5.3-dev", "libpcre2-dev"]),
+    ],
+)
+def test_a_build_needs_the_libraries_of_its_options_alone(rendered: Rendered, host: str, libraries: list[str]) -> None:
+    assert built_of(rendered, host)[1] == ["gcc", "libc6-dev", "make", *libraries]
+
+
+@pytest.mark.parametrize("host", ["source-1.8", "source-2.6", "source-3.0"])
+def test_the_unit_starts_a_master_that_notifies(rendered: Rendered, host: str) -> None:
+    rows = rendered(host, "haproxy.service")
+    assert "Type=notify" in rows
+    assert "ExecStart=/opt/haproxy/current/sbin/haproxy -Ws -f $CONFIG -p $PIDFILE $EXTRAOPTS" in rows
+    assert "ExecReload=/opt/haproxy/current/sbin/haproxy -Ws -f $CONFIG -c -q $EXTRAOPTS" in rows
+
+
+def test_the_unit_starts_the_wrapper_before_1_8(rendered: Rendered) -> None:
+    rows = rendered("source-1.5", "haproxy.service")
+    assert not [row for row in rows if row.startswith("Type=") or "-Ws" in row]
+    assert "ExecStart=/opt/haproxy/current/sbin/haproxy-systemd-wrapper -f $CONFIG -p $PIDFILE $EXTRAOPTS" in rows
+    assert "ExecReload=/opt/haproxy/current/sbin/haproxy -f $CONFIG -c -q $EXTRAOPTS" in rows
+
+
+def test_a_version_from_source_pins_no_package(rendered: Rendered) -> None:
+    assert rendered("source-3.0", "apt.preferences") == []
