@@ -62,6 +62,11 @@ twins: setup ## deployments that are wrong on purpose: each must be judged so
 	scripts/with-root molecule test --scenario-name twins || { python scripts/closing-lines twins; exit 1; }
 	@test -s .cache/junit/twins.xml || { echo "molecule ran no tests: .cache/junit/twins.xml is not there" >&2; exit 1; }
 
+source: setup ## a pair from source: 2.6.12, or 1.5 with HAPROXY_15_ARCHIVE=/path
+	rm -f .cache/junit/source.xml
+	scripts/with-root molecule test --scenario-name source || { python scripts/closing-lines source; exit 1; }
+	@test -s .cache/junit/source.xml || { echo "molecule ran no tests: .cache/junit/source.xml is not there" >&2; exit 1; }
+
 # Software emulation where the processor virtualises nothing, as in the Vagrantfile.
 vagrant: export STICKY_DRIVER ?= $(shell grep --quiet --no-messages --extended-regexp '\b(vmx|svm)\b' /proc/cpuinfo && echo kvm || echo qemu)
 vagrant: setup ## the scenario on three VMs; installs Vagrant and libvirt
@@ -79,8 +84,8 @@ test: lint unit molecule $(VMS) ## what CI runs: lint, unit tests, molecule test
 	@python scripts/closing-lines unit default $(VMS)
 	@$(SAY_VMS)
 
-test-all: lint unit molecule twins $(VMS) ## everything: what CI runs, and the broken twins
-	@python scripts/closing-lines unit default twins $(VMS)
+test-all: lint unit molecule twins source $(VMS) ## everything: what CI runs, the broken twins, and a pair from source
+	@python scripts/closing-lines unit default twins source $(VMS)
 	@$(SAY_VMS)
 
 clean: ## remove everything that was made: labs, images, environments, caches (packages stay; VMs: vagrant destroy)
@@ -107,4 +112,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule twins vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule twins source vagrant box test test-all clean lock

@@ -1,10 +1,14 @@
 """The parts of haproxy-peers that need no HAProxy, on what real ones wrote (tests/verify/fixtures)."""
 
+import contextlib
 import importlib.util
 import os
 import re
 import shlex
-import sys
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -226,7 +230,7 @@ def running(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     os.utime(tmp_path / "haproxy.cfg", (0, 0))
     monkeypatch.setattr(program, "ENVIRONMENT", tmp_path / "default")
     monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "haproxy.cfg")
-    monkeypatch.setattr(program, "BINARY", Path(sys.executable))
+    monkeypatch.setattr(program, "started_program", lambda: Path(own[0]))
     return program
 
 
@@ -239,8 +243,14 @@ def test_a_restart_is_due_for_other_arguments(running: ModuleType) -> None:
     assert not running.has_arguments(os.getpid())
 
 
+def test_a_restart_is_due_for_another_program(running: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert running.has_program(os.getpid())
+    monkeypatch.setattr(running, "started_program", lambda: Path("/opt/haproxy/current/sbin/haproxy"))
+    assert not running.has_program(os.getpid())
+
+
 def test_a_reload_is_due_for_another_binary(running: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "BINARY", Path("/bin/sh"))
+    monkeypatch.setattr(running, "started_program", lambda: Path("/bin/sh"))
     assert running.due(os.getpid(), os.getpid()) == ("reload", "/bin/sh is another binary than the running one")
 
 
@@ -249,3 +259,114 @@ def test_a_reload_is_due_for_a_newer_configuration(running: ModuleType) -> None:
     action, reason = running.due(os.getpid(), os.getpid())
     assert action == "reload"
     assert reason.endswith("haproxy.cfg is newer than the running worker")
+
+
+# --- the version ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shown", "program_of_unit"),
+    [
+        ("{ path=/usr/sbin/haproxy ; argv[]=/usr/sbin/haproxy -Ws ; pid=0 }", "/usr/sbin/haproxy"),
+        (
+            "{ path=/opt/x/haproxy-systemd-wrapper ; argv[]=/opt/x/haproxy-systemd-wrapper }",
+            "/opt/x/haproxy-systemd-wrapper",
+        ),
+        ("", "/usr/sbin/haproxy"),
+    ],
+)
+def test_the_binary_is_that_of_the_unit(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, shown: str, program_of_unit: str
+) -> None:
+    monkeypatch.setattr(program, "property_of_unit", lambda name: shown)
+    assert program.started_program() == Path(program_of_unit)
+    assert program.binary() == Path(program_of_unit).parent / "haproxy"
+
+
+@pytest.mark.parametrize(
+    ("banner", "version", "tells"),
+    [
+        ("HA-Proxy version 1.5.19 2016/12/25", "1.5.19", False),
+        ("HA-Proxy version 1.8.31-1ppa1 2022/06/01", "1.8.31", False),
+        ("HA-Proxy version 2.2.9-2+deb11u6 2023/12/28 - https://haproxy.org/", "2.2.9", True),
+        ("HAProxy version 2.6.12-1+deb12u3 2025/10/03 - https://haproxy.org/", "2.6.12", True),
+        ("HAProxy version 3.3-dev1 2025/06/11", "3.3", True),
+        ("something else", "0.0", False),
+    ],
+)
+def test_a_version_tells_whether_it_is_in_sync_from_2_0(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, banner: str, version: str, tells: bool
+) -> None:
+    monkeypatch.setattr(program, "run", lambda *command: subprocess.CompletedProcess(command, 0, banner, ""))
+    assert program.version(Path("/usr/sbin/haproxy")) == version
+    assert program.tells_sync(version) == tells
+
+
+@pytest.mark.parametrize(
+    ("expected", "reason"),
+    [
+        ("2.6.12", ""),
+        ("2.6", ""),
+        ("", ""),
+        ("2.6.1", "/bin/sh is HAProxy 2.6.12, and 2.6.1 comes"),
+        ("3.0.11", "/bin/sh is HAProxy 2.6.12, and 3.0.11 comes"),
+    ],
+)
+def test_another_version_checks_nothing(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, expected: str, reason: str
+) -> None:
+    monkeypatch.setattr(program, "version", lambda of: "2.6.12")
+    assert program.not_checked(Path("/bin/sh"), expected) == reason
+
+
+def test_a_program_that_is_not_there_checks_nothing(program: ModuleType) -> None:
+    assert program.not_checked(Path("/no/haproxy"), "") == "there is no /no/haproxy on this host yet"
+
+
+@pytest.fixture
+def old(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """Returns the program in a world of HAProxy 1.5, whose configuration has a stats socket."""
+    (tmp_path / "haproxy.cfg").write_text(f"global\n  stats socket {tmp_path}/admin.sock mode 660 level admin\n")
+    monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "haproxy.cfg")
+    monkeypatch.setattr(program, "version", lambda of: "1.5.19")
+    return program
+
+
+@pytest.fixture
+def answering(old: ModuleType, tmp_path: Path) -> Iterator[ModuleType]:
+    """Returns the same world, with a process that answers on that socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(tmp_path / "admin.sock"))
+        server.listen()
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    with client:
+                        client.recv(100)
+                        client.sendall(b"Name: HAProxy\nVersion: 1.5.19\nPid: 4711\nUptime: 0d\n\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield old
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_before_2_0_the_stats_socket_tells_who_serves(answering: ModuleType) -> None:
+    assert answering.serving_pid() == 4711
+    assert answering.wait_until_ready(1, not_worker=4710) == ""
+
+
+def test_before_2_0_the_old_process_is_not_the_new_one(answering: ModuleType) -> None:
+    with pytest.raises(answering.PeersError, match=r"no new process answered on the stats socket within 0\.1 s"):
+        answering.wait_until_ready(0.1, not_worker=4711)
+
+
+def test_before_2_0_nobody_serves_where_nobody_answers(old: ModuleType) -> None:
+    assert old.serving_pid() == 0
+
+
+def test_before_2_0_a_configuration_needs_a_stats_socket(old: ModuleType) -> None:
+    old.CONFIGURATION.write_text("global\n  stats socket abns@hidden\n")
+    with pytest.raises(old.PeersError, match="has no `stats socket PATH`"):
+        old.serving_pid()

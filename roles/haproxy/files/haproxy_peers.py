@@ -4,9 +4,10 @@
 Written by Ansible (role haproxy) to /usr/local/sbin/haproxy-peers. Standard library only, Python 3.9 and up.
 
 The state of the peers is read from the master socket (`-S` in the unit), which is there whatever
-the configuration says. A reload hands the tables to the new worker only if the old one is itself
-in sync: bits 0 and 1 of a peers section's `flags` in `show peers` (resync from the local and from
-the remote peers is over; PEERS_F_RESYNC_* in HAProxy's src/peers.c).
+the configuration says; before HAProxy 2.0 nothing tells it. A reload hands the tables to the new
+worker only if the old one is itself in sync: bits 0 and 1 of a peers section's `flags` in `show
+peers` (resync from the local and from the remote peers is over; PEERS_F_RESYNC_* in HAProxy's
+src/peers.c).
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import time
 from pathlib import Path
 
 UNIT = "haproxy.service"
-BINARY = Path("/usr/sbin/haproxy")
+PACKAGED = Path("/usr/sbin/haproxy")
 CONFIGURATION = Path("/etc/haproxy/haproxy.cfg")
 ENVIRONMENT = Path("/etc/default/haproxy")
 MASTER_SOCKET = "/run/haproxy-master.sock"
 IN_SYNC = 0x3
+FIRST_TO_TELL = (2, 0)  # has `show peers`; the master socket is of 1.9
 POLL_SECONDS = 0.2
 COMMAND_SECONDS = 60
 
@@ -57,15 +59,15 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
 
 
-def ask(command: str) -> str:
-    """Send one command to the master socket; `@1 ` before it reaches the current worker.
+def ask(command: str, address: str = MASTER_SOCKET) -> str:
+    """Send one command to a socket; on the master's, `@1 ` before it reaches the current worker.
 
     Raises:
         OSError: the socket is not there or nobody answers.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(10)
-        client.connect(MASTER_SOCKET)
+        client.connect(address)
         client.sendall(command.encode() + b"\n")
         client.shutdown(socket.SHUT_WR)  # the master keeps the connection open for further commands otherwise
         answer = b""
@@ -79,9 +81,56 @@ def property_of_unit(name: str) -> str:
     return run("systemctl", "show", "--value", "--property", name, UNIT).stdout.strip()
 
 
+def started_program() -> Path:
+    """Give the program that the unit starts; where there is no unit yet, the one that a package would bring."""
+    found = re.search(r"\bpath=(\S+)", property_of_unit("ExecStart"))
+    return Path(found.group(1)) if found else PACKAGED
+
+
+def binary() -> Path:
+    """Give HAProxy's own program; before 1.8 the unit starts a wrapper that stands beside it."""
+    return started_program().with_name("haproxy")
+
+
+def version(program: Path) -> str:
+    """Give the version of a HAProxy, as 2.6.12; 0.0 if it does not say."""
+    found = re.search(r"version (\d[\d.]*\d)", run(str(program), "-v").stdout)
+    return found.group(1) if found else "0.0"
+
+
+def tells_sync(found: str) -> bool:
+    """Whether HAProxy of this version can tell whether it is in sync."""
+    return tuple(map(int, found.split(".")[:2])) >= FIRST_TO_TELL
+
+
+def running_version() -> str:
+    """Give the version of the current worker, as the master socket tells it; 0.0 if it does not."""
+    try:
+        found = re.search(r"^Version: (\d[\d.]*\d)", ask("@1 show info"), re.MULTILINE)
+    except OSError:
+        return "0.0"
+    return found.group(1) if found else "0.0"
+
+
 def master_pid() -> int:
     """Give the process id of the master, 0 if none runs."""
     return int(property_of_unit("MainPID") or 0)
+
+
+def serving_pid() -> int:
+    """Give the process id that serves; 0 if none answers."""
+    return worker_pid() if tells_sync(version(binary())) else pid_by_stats_socket()
+
+
+def pid_by_stats_socket() -> int:
+    """Give the process id that answers on the configuration's first stats socket; 0 if none does."""
+    for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)", CONFIGURATION.read_text(), re.MULTILINE)[:1]:
+        try:
+            found = re.search(r"^Pid: (\d+)", ask("show info", address), re.MULTILINE)
+        except OSError:
+            return 0
+        return int(found.group(1)) if found else 0
+    raise PeersError(f"{CONFIGURATION} has no `stats socket PATH`, by which HAProxy before 2.0 is known to serve")
 
 
 def worker_pid() -> int:
@@ -112,14 +161,14 @@ def warnings_about_peers(output: str) -> list[str]:
     return [row for row in warnings if re.search(r"\bpeers?\b", re.sub(r"\[/[^\]]*\]|/\S+", "", row))]
 
 
-def check(configuration: Path, local_peer: str) -> None:
+def check(configuration: Path, local_peer: str, program: Path) -> None:
     """Have HAProxy check a configuration; a warning about peers is an error.
 
     Raises:
         PeersError: with HAProxy's own output.
     """
     arguments = ["-L", local_peer] if local_peer else []
-    result = run(str(BINARY), "-c", "-f", str(configuration), *arguments)
+    result = run(str(program), "-c", "-f", str(configuration), *arguments)
     output = (result.stdout + result.stderr).strip()
     if result.returncode != 0:
         raise PeersError(f"HAProxy refuses the configuration:\n{output}")
@@ -127,9 +176,18 @@ def check(configuration: Path, local_peer: str) -> None:
         raise PeersError("HAProxy would run without its peers, and lose the tables:\n" + "\n".join(warnings))
 
 
-def keep_last_good(configuration: Path) -> None:
+def not_checked(program: Path, expected: str) -> str:
+    """Say why what is on this host can't check what another HAProxy is to run; nothing if it can."""
+    if not program.exists():
+        return f"there is no {program} on this host yet"
+    if f"{version(program)}.".startswith(f"{expected}.") or not expected:
+        return ""
+    return f"{program} is HAProxy {version(program)}, and {expected} comes"
+
+
+def keep_last_good(configuration: Path, program: Path) -> None:
     """Copy the configuration that is about to be replaced to NAME.last-good, if HAProxy would take it."""
-    if run(str(BINARY), "-c", "-f", str(configuration)).returncode != 0:
+    if run(str(program), "-c", "-f", str(configuration)).returncode != 0:
         return
     kept = configuration.with_name(f"{configuration.name}.last-good")
     temporary = kept.with_name(f".{kept.name}.new")
@@ -170,6 +228,22 @@ def silent_peers(show_peers: str) -> list[str]:
     found = re.findall(r"^\s+0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) .*?\blast_status=(\S+)", show_peers, re.MULTILINE)
     silent = [peer for peer in found if peer[2] != "ESTA"]
     return [f"peer {name} at {address} does not answer ({status})" for name, address, status in silent]
+
+
+def wait_until_ready(bound: float, not_worker: int = 0) -> str:
+    """Wait until a worker other than `not_worker` is in sync, or serves where nothing tells more; give `show peers`.
+
+    Raises:
+        PeersError: not within `bound` seconds.
+    """
+    if tells_sync(version(binary())):
+        return wait_until_in_sync(bound, not_worker)
+    deadline = time.monotonic() + bound
+    while pid_by_stats_socket() in (0, not_worker):
+        if time.monotonic() > deadline:
+            raise PeersError(f"no new process answered on the stats socket within {bound:g} s")
+        time.sleep(POLL_SECONDS)
+    return ""
 
 
 def wait_until_in_sync(bound: float, not_worker: int = 0) -> str:
@@ -222,16 +296,17 @@ def change(action: str, bound: float) -> str:
     Raises:
         PeersError: refused (nothing was changed), or failed; the text says which, with evidence.
     """
-    check(CONFIGURATION, local_peer_of_unit())
+    check(CONFIGURATION, local_peer_of_unit(), binary())
     worker = worker_pid()
-    if worker:
+    if worker and tells_sync(running_version()):
         wait_until_in_sync(bound)
+    worker = worker or serving_pid()
     run("systemctl", "reset-failed", UNIT)  # the start limit would refuse a restart that was asked for
     result = run("systemctl", action, UNIT)
     if result.returncode != 0:
         raise PeersError(f"systemctl {action} {UNIT} failed: {result.stderr.strip()}\n{journal()}")
     try:
-        return wait_until_in_sync(bound, not_worker=worker)
+        return wait_until_ready(bound, not_worker=worker)
     except PeersError as error:
         raise PeersError(f"after systemctl {action} {UNIT}: {error}\n{journal()}") from error
 
@@ -246,11 +321,16 @@ def due(master: int, worker: int) -> tuple[str, str]:
 
     A run that ended between writing a file and reloading is found by the next one this way.
     """
-    if not Path(f"/proc/{master}/exe").samefile(BINARY):  # a reload re-executes the master
-        return "reload", f"{BINARY} is another binary than the running one"
+    if not Path(f"/proc/{master}/exe").samefile(started_program()):  # a reload re-executes the master
+        return "reload", f"{started_program()} is another binary than the running one"
     if CONFIGURATION.stat().st_mtime > started(worker):
         return "reload", f"{CONFIGURATION} is newer than the running worker"
     return "", ""
+
+
+def has_program(master: int) -> bool:
+    """Whether the running master was started by the path that the unit has now."""
+    return Path(f"/proc/{master}/cmdline").read_text().split("\0")[0] == str(started_program())
 
 
 def has_arguments(master: int) -> bool:
@@ -269,13 +349,17 @@ def started(pid: int) -> float:
 def apply(bound: float) -> tuple[str, str]:
     """Bring the running HAProxy to what is configured; give what was done, and `show peers`."""
     # Before anything is asked of the master socket: the running process may have none yet.
-    if (master := master_pid()) and not has_arguments(master):
+    reason = ""
+    if (master := master_pid()) and not has_program(master):
+        reason = f"the unit starts {started_program()}, another program than the running one"
+    elif master and not has_arguments(master):
         reason = f"{ENVIRONMENT} has other arguments than the running process"
+    if reason:
         return f"restart: {reason}", change("restart", bound)
     wait_for_unit(bound)
-    action, reason = due(master_pid(), worker_pid())
+    action, reason = due(master_pid(), serving_pid())
     if not action:
-        return "unchanged: what runs is what is configured", wait_until_in_sync(bound)
+        return "unchanged: what runs is what is configured", wait_until_ready(bound)
     return f"{action}: {reason}", change(action, bound)
 
 
@@ -286,9 +370,9 @@ def wait_for_unit(bound: float) -> None:
         PeersError: not within `bound` seconds, with the unit's journal.
     """
     deadline = time.monotonic() + bound
-    while not (master_pid() and worker_pid()):
+    while not (master_pid() and serving_pid()):
         if time.monotonic() > deadline:
-            raise PeersError(f"{UNIT} has no worker that answers on {MASTER_SOCKET}\n{journal()}")
+            raise PeersError(f"{UNIT} has no worker that answers\n{journal()}")
         time.sleep(POLL_SECONDS)
 
 
@@ -299,6 +383,10 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     checks = commands.add_parser("check", help="haproxy -c, where a warning about peers is an error")
     checks.add_argument("file", type=Path)
+    checks.add_argument("--binary", type=Path, help="the HAProxy that checks; that of the unit if not given")
+    checks.add_argument(
+        "--expected", default="", help="the version that the file is for; with --diff, no other checks it"
+    )
     checks.add_argument("--local-peer", default="", help="the name that -L gives")
     checks.add_argument("--diff", type=Path, help="show the difference to this file too, secrets masked")
     checks.add_argument("--replaces", type=Path, help="the file that is replaced next; kept as FILE.last-good if good")
@@ -309,25 +397,28 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
+            program = arguments.binary or binary()
             if arguments.diff:
                 print(difference(arguments.diff, arguments.file))
-                if not BINARY.exists():
-                    print(f"(not checked: there is no {BINARY} on this host yet)")
+                if reason := not_checked(program, arguments.expected):
+                    print(f"(not checked: {reason})")
                     return 0
-            check(arguments.file, arguments.local_peer)
+            check(arguments.file, arguments.local_peer, program)
             if arguments.replaces and arguments.replaces.exists():
-                keep_last_good(arguments.replaces)
+                keep_last_good(arguments.replaces, program)
             return 0
         if arguments.command == "apply":
             done, peers = apply(arguments.timeout)
         elif arguments.command == "wait":
-            done, peers = "in sync", wait_until_in_sync(arguments.timeout)
+            done, peers = "in sync" if tells_sync(version(binary())) else "serving", wait_until_ready(arguments.timeout)
         else:
             done, peers = f"{arguments.command}: done", change(arguments.command, arguments.timeout)
     except (PeersError, OSError, ValueError, subprocess.TimeoutExpired) as error:
         print(f"haproxy-peers: {error}", file=sys.stderr)
         return 1
     print(done)
+    if not tells_sync(version(binary())):
+        print(f"NOTE: HAProxy {version(binary())} does not tell whether its tables are in sync; 2.0 and up do.")
     for sentence in silent_peers(peers):
         print(f"WARNING: {sentence}")
     return 0

@@ -1,0 +1,133 @@
+"""A pair from source: what runs, a build that fails, another release and back, and the verifier's core scenarios."""
+
+import hashlib
+import json
+import os
+import random
+import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from deployment import INVENTORY, ROOT, Run, connect, play, sticky_verify
+from node import Node
+from testinfra.host import Host
+
+from verify.inventory import balancers_of
+
+TABLE = "back-session"
+VERSION = "1.5.19" if os.environ.get("HAPROXY_15_ARCHIVE") else "2.6.12"
+NEWER = {
+    "haproxy_version": "3.0.11",
+    "haproxy_source_archive": str(ROOT / ".cache/source/trixie/haproxy_3.0.11.orig.tar.gz"),
+    "haproxy_source_sha256": "a133e2d550c5fd9a849b5c7ab17bb945bcdad209ca140d41f45ebf31943ae783",
+}
+CORE = ("story", "sync", "reload-alone", "restart", "crash")
+SINCE_1_8 = pytest.mark.skipif(VERSION == "1.5.19", reason="1.5 speaks no peers protocol that a later release knows")
+
+
+@pytest.fixture(scope="module")
+def balancers() -> list[Host]:
+    return [connect(balancer.name) for balancer in balancers_of(INVENTORY)]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[Node]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(Node.of(balancer)) for balancer in balancers_of(INVENTORY)]
+
+
+def deploy(**variables: str) -> Run:
+    return play("playbooks/balancers.yml", "-e", json.dumps(variables))
+
+
+def running(host: Host) -> tuple[str, str, str]:
+    """Gives the current version, the unit's process, and the file that it runs."""
+    pid = host.check_output("systemctl show -P MainPID haproxy")
+    return (
+        host.check_output("readlink /opt/haproxy/current"),
+        pid,
+        host.check_output("readlink /proc/%s/exe", pid),
+    )
+
+
+def test_what_runs_is_the_build(balancers: list[Host]) -> None:
+    for balancer in balancers:
+        version, _, program = running(balancer)
+        assert version == VERSION
+        assert program.startswith(f"/opt/haproxy/{VERSION}/sbin/haproxy")
+        assert f"version {VERSION}" in balancer.check_output("/opt/haproxy/current/sbin/haproxy -v")
+
+
+def test_nothing_is_left_of_the_build(balancers: list[Host]) -> None:
+    for balancer in balancers:
+        folder = balancer.check_output("ls -A /opt/haproxy").split()
+        assert {VERSION, "current"} <= set(folder)
+        assert not [name for name in folder if name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("makefile", "version", "message"),
+    [
+        (
+            "all:\n\t@echo no such compiler >&2; false\n",
+            "9.9.9",
+            '"Make the programs": non-zero return code no such compiler',
+        ),
+        ("all:\n", "9.9.8", '"It is the version that is asked for"'),
+    ],
+    ids=["make-fails", "another-version"],
+)
+def test_a_build_that_fails_changes_nothing_that_runs(
+    balancers: list[Host], tmp_path: Path, makefile: str, version: str, message: str
+) -> None:
+    release = tmp_path / "haproxy-9.9.9"
+    release.mkdir()
+    (release / "Makefile").write_text(makefile)
+    (release / "VERSION").write_text("9.9.9\n")
+    archive = tmp_path / "haproxy-9.9.9.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(release, "haproxy-9.9.9")
+    before = [running(balancer) for balancer in balancers]
+    left = balancers[0].check_output("ls -A /opt/haproxy")
+    run = deploy(
+        haproxy_version=version,
+        haproxy_source_archive=str(archive),
+        haproxy_source_sha256=hashlib.sha256(archive.read_bytes()).hexdigest(),
+    )
+    assert run.rc == 2, run.output
+    said = " ".join(run.output.split())
+    assert f"HAProxy {version} was not built from haproxy_source_archive" in said
+    assert message in said
+    assert [running(balancer) for balancer in balancers] == before
+    assert balancers[0].check_output("ls -A /opt/haproxy") == left
+    again = deploy()
+    assert (again.rc, [again.changed(node.name) for node in balancers_of(INVENTORY)]) == (0, [0, 0]), again.output
+
+
+@SINCE_1_8
+def test_another_release_and_back_are_taken_by_reload_with_every_session(
+    balancers: list[Host], nodes: list[Node]
+) -> None:
+    sessions = [f"across-{number}" for number in range(40)]
+    for session in sessions:
+        random.choice(nodes).client.ask(session)
+    planted = nodes[0].bindings(TABLE, sessions)
+    assert None not in planted.values()
+    masters = [running(balancer)[1] for balancer in balancers]
+    for version, variables in (("3.0.11", NEWER), ("2.6.12", {})):
+        run = deploy(**variables)
+        assert run.rc == 0, run.output
+        assert [running(balancer)[:2] for balancer in balancers] == [(version, master) for master in masters]
+        for node in nodes:
+            assert node.api.info()["Version"].startswith(version)
+            assert node.bindings(TABLE, sessions) == planted
+        again = deploy(**variables)
+        assert [again.changed(node.name) for node in nodes] == [0, 0], again.output
+
+
+def test_core_scenarios_hold(tmp_path: Path) -> None:
+    run = sticky_verify(tmp_path, "--only", ",".join(CORE))
+    assert run.rc == 0, run.output
+    assert f"PASS: {len(CORE)} scenarios held" in run.output
