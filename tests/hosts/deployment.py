@@ -33,6 +33,21 @@ class Run:
         return int(recap.split("changed=")[1].split()[0])
 
 
+def run(command: list[str], seconds: float = PLAYBOOK_SECONDS, env: dict[str, str] | None = None) -> Run:
+    """Run a command from the checkout, within a bound; what it prints is kept in one piece."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout)
+
+
 def play(*arguments: str, inventory: str = INVENTORY, venv: Path | None = None) -> Run:
     """Run ansible-playbook from the checkout."""
     folder = venv / "bin" if venv else Path(sys.executable).parent
@@ -42,17 +57,7 @@ def play(*arguments: str, inventory: str = INVENTORY, venv: Path | None = None) 
         for name, value in os.environ.items()
         if not name.startswith(("ANSIBLE_", "MOLECULE_")) or name == "ANSIBLE_BECOME_PASSWORD_FILE"
     }
-    done = subprocess.run(
-        [str(folder / "ansible-playbook"), "-i", inventory, *arguments],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PLAYBOOK_SECONDS,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout)
+    return run([str(folder / "ansible-playbook"), "-i", inventory, *arguments], env=env)
 
 
 @cache
@@ -72,28 +77,8 @@ def sticky_verify(runs: Path, *arguments: str, rate: float = 100, everywhere: bo
         everywhere: whether faults are allowed, on all hosts.
     """
     leave = ["--destructive", "--on", ",".join(connections())] if everywhere else []
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "verify",
-            "run",
-            "-i",
-            INVENTORY,
-            "--runs",
-            str(runs),
-            f"--rate={rate}",
-            *leave,
-            *arguments,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PLAYBOOK_SECONDS,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout)
+    command = [sys.executable, "-m", "verify", "run", "-i", INVENTORY, "--runs", str(runs), f"--rate={rate}"]
+    return run([*command, *leave, *arguments])
 
 
 def connect(name: str) -> Host:

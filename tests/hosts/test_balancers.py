@@ -77,11 +77,15 @@ def test_all_servers_are_up_with_ids_of_their_own_names(nodes: list[Node]) -> No
     assert all(server.up for node in nodes for server in node.api.servers("back-session"))
 
 
+def is_logged(balancer: Host, what: str) -> bool:
+    return what in balancer.check_output("journalctl --no-pager --since -5min -t haproxy")
+
+
 def test_requests_are_logged_to_the_journal(balancers: list[Host], nodes: list[Node]) -> None:
     for balancer, node in zip(balancers, nodes, strict=True):
         with urllib.request.urlopen(f"{node.client.url}/?logged-by={node.name}", timeout=10) as answer:
             assert answer.status == 200
-        assert f"logged-by={node.name}" in balancer.check_output("journalctl --no-pager --since -1min -t haproxy")
+        wait_for(f"the request in {node.name}'s journal", partial(is_logged, balancer, f"logged-by={node.name}"))
 
 
 def test_the_last_good_configuration_is_kept(balancers: list[Host]) -> None:

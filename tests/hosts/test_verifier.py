@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import INVENTORY, ROOT, Run, sticky_verify
+from deployment import INVENTORY, ROOT, Run, run, sticky_verify
 from node import Node
 from testinfra.host import Host
 
@@ -220,14 +220,5 @@ def test_looking_finds_nothing_wrong_and_sends_nothing() -> None:
 
 
 def verify(*arguments: str) -> Run:
-    done = subprocess.run(
-        [sys.executable, "-m", "verify", *arguments],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    return run([sys.executable, "-m", "verify", *arguments], 300, env)

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from deployment import assert_runs
+from deployment import assert_runs, wait_for
 from testinfra.host import Host
 
 # Runs on the web host: asks one URL, and prints status, headers and body.
@@ -47,7 +47,7 @@ def test_login_issues_a_fresh_session_that_fits_the_table(web: Host) -> None:
 
 def test_each_virtual_host_has_logs_of_its_own(web: Host) -> None:
     ask(web, 8084, "/?who=be4")
-    assert "who=be4" in web.file("/var/log/apache2/be4-access.log").content_string
+    wait_for("the request in be4's log", lambda: web.file("/var/log/apache2/be4-access.log").contains("who=be4"))
     assert "who=be4" not in web.file("/var/log/apache2/be5-access.log").content_string
     assert web.file("/var/log/apache2/be4-error.log").exists
 

@@ -1,7 +1,6 @@
 """Broken twins: a deployment is broken on its hosts, the verifier says how it shows, and passes the mended one."""
 
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deployment import ROOT, Run, play
+from deployment import ROOT, Run, play, run
 
 SERVERS = 7
 RATE = 400  # requests a second
@@ -114,18 +113,10 @@ def verify(twin: Twin, topology: Path, runs: Path) -> tuple[Run, list[dict[str, 
     """Run the verifier as an operator does; give what it printed, and its verdicts."""
     command = f"-m verify run --topology {topology} --runs {runs} --rate {RATE} --sessions {twin.sessions}".split()
     leave = ["--only", ",".join(twin.scenarios), "--destructive", "--on", "haproxy-1,haproxy-2,web"]
-    done = subprocess.run(
-        [sys.executable, *command, *leave],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
+    done = run([sys.executable, *command, *leave], RUN_SECONDS)
     verdicts = [json.loads(path.read_text()) for path in runs.glob("2*/verdict.json")]
-    assert len(verdicts) == len(twin.scenarios), done.stdout
-    return Run(done.returncode, done.stdout), verdicts
+    assert len(verdicts) == len(twin.scenarios), done.output
+    return done, verdicts
 
 
 @pytest.mark.usefixtures("mended")
