@@ -57,6 +57,9 @@ molecule: setup $(OLDEST)/installed ## the default scenario, on containers of it
 	scripts/with-root molecule test --scenario-name default || { python scripts/closing-lines default; exit 1; }
 	@test -s .cache/junit/default.xml || { echo "molecule ran no tests: .cache/junit/default.xml is not there" >&2; exit 1; }
 
+binaries: setup ## Ubuntu's HAProxy 1.6, 1.8, 2.0, 2.4 and 2.8 judge what is rendered for them: STICKY_UBUNTU_MIRROR=URL make binaries
+	STICKY_BINARIES=ubuntu pytest tests/lab/test_binaries.py --expect-tests=405
+
 twins: setup ## deployments that are wrong on purpose: each must be judged so
 	rm -f .cache/junit/twins.xml
 	scripts/with-root molecule test --scenario-name twins || { python scripts/closing-lines twins; exit 1; }
@@ -112,4 +115,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule twins source vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source vagrant box test test-all clean lock

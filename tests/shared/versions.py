@@ -70,7 +70,7 @@ def production(version: str) -> dict[str, Any]:
         given["haproxy_peers_lines"] = []
     if not has("server-names-synced", version):
         shop["server"] = "{{ haproxy_web_servers }}"
-        api["server"][1]["id"] = 8
+        api["server"][1] |= {"id": 8, "port": 80}  # 1.6 checks no server without a port
     if not has("srvkey", version):
         del shop["stick_table"]["srvkey"]
     return given
