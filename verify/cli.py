@@ -72,9 +72,9 @@ def _run(chosen: argparse.Namespace, words: Sequence[str]) -> int:
         if chosen.dry_run:
             run.rehearse(scenarios, settings, terminal)
             return EXIT_PASS
-        documents = run.play(scenarios, settings, terminal)
+        documents, left_out = run.play(scenarios, settings, terminal)
     if chosen.junit:
-        chosen.junit.write_bytes(junit(documents))
+        chosen.junit.write_bytes(junit(documents, left_out))
     return _exit_code(documents)
 
 

@@ -11,9 +11,8 @@ from verify.configuration import Configuration
 from verify.errors import RuntimeApiError
 from verify.history import Inspection
 from verify.runtime_api import RuntimeApi
+from verify.runtime_text import NO_BACKEND
 from verify.topology import Balancer, Service, Topology
-
-NO_BACKEND = "Can't find backend."
 
 
 class _Findings:
@@ -67,7 +66,10 @@ def inspect(topology: Topology, balancer: Balancer, api: RuntimeApi, configurati
 
 
 def _peers(findings: _Findings, topology: Topology, balancer: Balancer, api: RuntimeApi) -> None:
-    section = next((section for section in api.peers() if section.name == topology.section), None)
+    sections = api.peers()
+    if sections is None:
+        return  # nothing tells: `verify.run` says so
+    section = next((section for section in sections if section.name == topology.section), None)
     # A section whose local peer has another name than the process is dropped by HAProxy, with a warning alone.
     if not findings.check(section is not None, f"no peers section {topology.section} runs") or section is None:
         return
@@ -117,7 +119,7 @@ def _servers(findings: _Findings, service: Service, api: RuntimeApi) -> None:
         running = seen[server.name]
         if server.id is not None:
             findings.same(f"server {server.name}", "id", running.id, server.id)
-        if _is_ip(server.address):
+        if _is_ip(server.address) and running.port:  # before 1.8 nothing tells it
             address = _endpoint(running.address, running.port)
             findings.same(f"server {server.name}", "address", address, _endpoint(server.address, server.port))
         elif running.host:

@@ -10,7 +10,6 @@ import msgspec
 
 from verify.errors import BadUse, RuntimeApiError, VerifyError
 from verify.lints import Finding, lints, verdict
-from verify.peers_text import PeersSection
 from verify.runtime_api import RuntimeApi, askable
 from verify.seen import Comparison, Seen
 from verify.table_text import Row
@@ -106,7 +105,7 @@ def _look_once(apis: Mapping[str, RuntimeApi], rows: int, again: float) -> list[
 def collect(name: str, api: RuntimeApi, rows: int = ROWS) -> Seen:
     """Reads one balancer: its process, tables and peers, and the first rows of each table."""
     try:
-        seen = Seen(name, info=api.info(), tables=api.tables(), sections=_sections(api))
+        seen = Seen(name, info=api.info(), tables=api.tables(), sections=api.peers())
     except VerifyError as error:
         return Seen(name, error=str(error))
     for table in (table for table in seen.tables if table.used):
@@ -116,15 +115,6 @@ def collect(name: str, api: RuntimeApi, rows: int = ROWS) -> Seen:
         except VerifyError as error:
             seen.unread[table.name] = _without_keys(error)
     return seen
-
-
-def _sections(api: RuntimeApi) -> list[PeersSection] | None:
-    try:
-        return api.peers()
-    except RuntimeApiError as error:
-        if error.text.startswith("Unknown command"):
-            return None
-        raise
 
 
 def _without_keys(error: VerifyError) -> str:

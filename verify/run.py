@@ -26,10 +26,11 @@ from verify.identity import ServerFrom
 from verify.inspection import inspect
 from verify.invariants import judge
 from verify.recorder import Recorder
-from verify.report.document import Document
+from verify.report.document import Document, NotApplicable
 from verify.report.junit import junit
 from verify.report.page import page
 from verify.report.terminal import Terminal
+from verify.runtime_api import RESYNC
 from verify.scenarios import Check, Plant, Scenario, Size
 from verify.topology import Service, Topology
 from verify.verdict import Result, Verdict, conclude
@@ -84,8 +85,10 @@ class Settings:
         return self.topology.service
 
 
-def play(scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal) -> list[Document]:
-    """Plays scenarios one after another, and tells of them.
+def play(
+    scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal
+) -> tuple[list[Document], list[NotApplicable]]:
+    """Plays scenarios one after another, and tells of them; those that HAProxy's version can't offer are left out.
 
     Raises:
         BadUse: what is asked for can't be done, or must not; nothing was changed.
@@ -95,13 +98,32 @@ def play(scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal) 
     with open_site(settings.topology) as site:
         lock_all(site, f"sticky-verify {shlex.join(settings.arguments)}")
         nemesis = Nemesis(site, lambda record: None, time.monotonic_ns, settings.permission)
+        left_out = not_applicable(scenarios, site)
+        scenarios = [known for known in scenarios if known.name not in {each.scenario for each in left_out}]
+        if not scenarios:
+            raise Refused(f"nothing to play: {'; '.join(f'{each.scenario} {each.why}' for each in left_out)}")
         for scenario in scenarios:
             _able(scenario, settings)
             nemesis.check(scenario.faults(site))
         for scenario in scenarios:
             documents.append(_play(scenario, site, settings, terminal))
-    terminal.summary(documents)
-    return documents
+    terminal.summary(documents, left_out)
+    return documents, left_out
+
+
+def not_applicable(scenarios: Sequence[Scenario], site: Site) -> list[NotApplicable]:
+    """Returns the scenarios with a fault that can't be seen, because HAProxy's version does not tell of its peers.
+
+    Raises:
+        BadUse: the topology lacks what a scenario needs.
+        VerifyError: a balancer can't be asked.
+    """
+    silent = [name for name, api in site.apis.items() if api.peers() is None]
+    if not silent:
+        return []
+    runs = f"{silent[0]} runs HAProxy {site.apis[silent[0]].version}"
+    why = f"needs `show peers` to see its fault, and {runs}: 2.0 and up have it"
+    return [NotApplicable(each.name, why) for each in scenarios if any(f.seen_by_peers for f in each.faults(site))]
 
 
 def _able(scenario: Scenario, settings: Settings) -> None:
@@ -171,7 +193,7 @@ def plant(settings: Settings, state: Path, terminal: Terminal) -> Document:
     """
     if state.exists() or not state.parent.is_dir():
         raise BadUse(f"--state {state} can't be written: name a new file, in a folder that is there")
-    (document,) = play([Plant()], settings, terminal)
+    ((document,), _) = play([Plant()], settings, terminal)
     shutil.copy(settings.runs / document.run / HISTORY, state)
     return document
 
@@ -208,6 +230,11 @@ def _play(
     )
     recorder.write(header)
     terminal.scenario(scenario.name, scenario.describes)
+    for name in (name for name, api in site.apis.items() if api.peers() is None):
+        terminal.line(
+            f"{name}: HAProxy {versions[name]} has no `show peers`: its peers are not compared with what is intended,"
+            f" and it counts as in sync {RESYNC} s after its start"
+        )
     try:
         with ExitStack() as stack:
             cluster = Cluster(

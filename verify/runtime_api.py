@@ -6,11 +6,14 @@ from typing import Literal, Protocol
 
 from verify.errors import BadUse
 from verify.peers_text import PeersSection, parse_peers
-from verify.runtime_text import Server, parse_done, parse_info, parse_requests, parse_servers
+from verify.runtime_text import Server, is_unknown, parse_done, parse_info, parse_requests, parse_servers, parse_stat
 from verify.table_text import Row, Table, parse_rows, parse_tables
 
 SOCKET = "/run/haproxy/admin.sock"
 LINE = 8000  # bytes; HAProxy takes 16 kB a line, less its own
+# Seconds after its start at which a process has ended its resync, whoever answered: 5 s for the old process,
+# 5 s for the other peers (PEER_RESYNC_TIMEOUT in HAProxy's src/peers.c), and some more.
+RESYNC = 12
 
 
 class Cli(Protocol):
@@ -43,9 +46,20 @@ class RuntimeApi:
         """Returns `show info`: `Pid` is the worker's, `Version` HAProxy's."""
         return parse_info(self.ask("show info")[0])
 
-    def peers(self) -> list[PeersSection]:
-        """Returns the peers sections."""
-        return parse_peers(self.ask("show peers")[0])
+    def peers(self) -> list[PeersSection] | None:
+        """Returns the peers sections; None where this HAProxy has no `show peers` (before 2.0)."""
+        text = self.ask("show peers")[0]
+        return None if is_unknown(text) else parse_peers(text)
+
+    def in_sync(self, table: str | None = None) -> bool:
+        """Whether the process has learnt all it could, in the peers sections that share a table, or in all.
+
+        Before 2.0 nothing tells; then it has once it is RESYNC seconds old.
+        """
+        sections = self.peers()
+        if sections is None:
+            return int(self.info()["Uptime_sec"]) >= RESYNC
+        return all(section.in_sync for section in sections if table is None or table in section.tables)
 
     def tables(self) -> list[Table]:
         """Returns the tables' headers."""
@@ -94,11 +108,15 @@ class RuntimeApi:
         self._each(f"clear table {_word(table)}", keys, " ")
 
     def _each(self, command: str, keys: Iterable[str], rest: str) -> None:
-        """Runs a command that answers nothing for each key, many on a line: a connection each would take its time."""
+        """Runs a command that answers nothing for each key, many on a line: a connection each would take its time.
+
+        Before 1.8 HAProxy leaves the line once a command has nothing to say (seen with 1.6).
+        """
         words = [f"{command} key {_word(key)}{rest}" for key in keys]
+        old = len(words) > 1 and re.match(r"1\.[0-7]\b", self.version)
         lines: list[list[str]] = [[]]
         for word in words:
-            if sum(map(len, lines[-1])) + len(word) > LINE:
+            if sum(map(len, lines[-1])) + len(word) > (0 if old else LINE):
                 lines.append([])
             lines[-1].append(word)
         for text in self.ask(*("; ".join(line) for line in lines if line)) if words else []:
@@ -110,7 +128,10 @@ class RuntimeApi:
 
     def servers(self, backend: str) -> list[Server]:
         """Returns a backend's servers, in the order of the configuration."""
-        return parse_servers(self.ask(f"show servers state {_word(backend)}")[0])
+        text = self.ask(f"show servers state {_word(backend)}")[0]
+        if is_unknown(text):  # before 1.6
+            return parse_stat(self.ask("show stat -1 4 -1")[0], backend)
+        return parse_servers(text)
 
     def set_server(self, backend: str, server: str, state: Literal["ready", "drain", "maint"]) -> None:
         """Sets a server's administrative state, in this process: a reload forgets it."""

@@ -1,6 +1,6 @@
 """Runtime text: what HAProxy prints about itself and its servers, as typed values; see also tables and peers.
 
-Pure. The parsers read what HAProxy 2.2, 2.6, 3.0 and 3.2 were recorded to answer. A text that they do not
+Pure. The parsers read what HAProxy 1.6, 2.2, 2.6, 3.0 and 3.2 were recorded to answer. A text that they do not
 know is a `RuntimeApiError` with that text: nothing is guessed.
 """
 
@@ -16,6 +16,7 @@ from verify.errors import RuntimeApiError
 # maintenance: by the runtime API, by another server, by the configuration, by DNS, by a host name.
 OPERATIONS: tuple[Literal["stopped", "starting", "running", "stopping"], ...]
 OPERATIONS = ("stopped", "starting", "running", "stopping")
+NO_BACKEND = "Can't find backend."  # what HAProxy answers
 MAINTENANCE, DRAIN = 0x01 | 0x02 | 0x04 | 0x20 | 0x40, 0x08 | 0x10
 
 
@@ -44,6 +45,11 @@ class Server(msgspec.Struct, frozen=True):
     def up(self) -> bool:
         """Whether it runs; not where it is down, in maintenance, or starting."""
         return self.operation == "running"
+
+
+def is_unknown(text: str) -> bool:
+    """Whether HAProxy's version has no such command; then it lists those that it has."""
+    return text.startswith("Unknown command")
 
 
 def parse_info(text: str) -> dict[str, str]:
@@ -85,8 +91,35 @@ def _server(row: dict[str, str]) -> Server:
         admin="maint" if admin & MAINTENANCE else "drain" if admin & DRAIN else "ready",
         weight=int(row["srv_uweight"]),
         address=row["srv_addr"].removeprefix("-"),
-        port=int(row["srv_port"]),
-        host=row["srv_fqdn"].removeprefix("-"),
+        port=int(row.get("srv_port", 0)),  # since 1.8, as the next one
+        host=row.get("srv_fqdn", "-").removeprefix("-"),
+    )
+
+
+def parse_stat(text: str, backend: str) -> list[Server]:
+    """Reads a backend's servers from `show stat -1 4 -1`, the servers' counters: it tells no address.
+
+    Raises:
+        RuntimeApiError: another text, or an unknown backend.
+    """
+    rows = _stat(text)
+    try:
+        servers = [_counted(row) for row in rows if row["pxname"] == backend]
+    except (KeyError, ValueError):
+        raise RuntimeApiError("show stat", text) from None
+    if not servers:
+        raise RuntimeApiError("show stat", NO_BACKEND)
+    return servers
+
+
+def _counted(row: dict[str, str]) -> Server:
+    state = row["status"].split()[0]  # `UP 1/3` is on its way down, and runs
+    return Server(
+        id=int(row["sid"]),
+        name=row["svname"],
+        operation="stopped" if state in {"DOWN", "MAINT"} else "running",
+        admin="maint" if state == "MAINT" else "drain" if state == "DRAIN" else "ready",
+        weight=int(row["weight"]),
     )
 
 
@@ -106,11 +139,15 @@ def parse_requests(text: str) -> int:
     Raises:
         RuntimeApiError: another text.
     """
-    lines = [line for line in text.splitlines() if line]
-    if not lines or not lines[0].startswith("# pxname,"):
-        raise RuntimeApiError("show stat", text)
+    rows = _stat(text)
     try:
-        rows = list(csv.DictReader([lines[0].removeprefix("# "), *lines[1:]]))
         return sum(int(row["req_tot"] or 0) for row in rows)
     except (KeyError, ValueError):
         raise RuntimeApiError("show stat", text) from None
+
+
+def _stat(text: str) -> list[dict[str, str]]:
+    lines = [line for line in text.splitlines() if line]
+    if not lines or not lines[0].startswith("# pxname,"):
+        raise RuntimeApiError("show stat", text)
+    return list(csv.DictReader([lines[0].removeprefix("# "), *lines[1:]]))

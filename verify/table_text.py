@@ -22,7 +22,7 @@ class Row(msgspec.Struct, frozen=True):
         server_id: the server's id; None where the row binds no server.
         server: the server's name; None where HAProxy prints none (1.5) or `-`.
         expire_ms: milliseconds left; 0 where the table has no expiry.
-        use: how many streams hold the row just now.
+        use: how many streams hold the row just now; one less where 1.6 shows a single row.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Table(msgspec.Struct, frozen=True):
 
 _TABLE = re.compile(r"# table: (\S+?)((?:, \w+: ?\w+)+)")
 # A table may have a million rows: the key's pattern is the fastest of those that know its escapes.
-_ROW = re.compile(r"0x\w+: key=([^\\ ]*(?:\\.[^\\ ]*)*) use=(\d+) exp=(\d+)((?: [^ =]+=\S*)*)")
+_ROW = re.compile(r"0x\w+: key=([^\\ ]*(?:\\.[^\\ ]*)*) use=(-?\d+) exp=(\d+)((?: [^ =]+=\S*)*)")
 _SERVER_ID = re.compile(r" server_id=(\d+)")
 _SERVER_NAME = re.compile(r" server_(?:name|key)=(\S+)")
 

@@ -71,8 +71,7 @@ class Tables:
         for balancer in on or self._site.balancers:
 
             def in_sync(name: str = balancer) -> bool:
-                sections = [section for section in self._site.apis[name].peers() if table in section.tables]
-                return all(section.in_sync for section in sections)
+                return self._site.apis[name].in_sync(table)
 
             patiently(self._teller, f"{balancer} to be in sync (show peers: flags & 3 == 3)", in_sync, SYNC)
 

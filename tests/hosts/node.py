@@ -37,8 +37,4 @@ class Node:
     def await_sync(self, table: str) -> None:
         """Wait until the process has learnt all it could: before, a reload loses the table."""
 
-        def in_sync() -> bool:
-            sections = [section for section in self.api.peers() if table in section.tables]
-            return bool(sections) and all(section.in_sync for section in sections)
-
-        wait_for(f"{self.name}'s {table} to be in sync", in_sync)
+        wait_for(f"{self.name}'s {table} to be in sync", lambda: self.api.in_sync(table))

@@ -15,8 +15,8 @@ SUITES = UBUNTU if os.environ.get("STICKY_BINARIES") == "ubuntu" else DEBIAN
 RENDERED = {
     name: Case(CASES[name].variables, list(SUITES), CASES[name].web_group) for name in ("demo", "production", "lua")
 }
-# The distributions' builds lack QUIC up to 3.0; 3.2 has `program` after expose-deprecated-directives alone; 1.6.3 is older
-# than some of what upstream's manual of 1.6 has.
+# The distributions' builds lack QUIC up to 3.0; 3.2 has `program` after expose-deprecated-directives alone;
+# 1.6.3 is older than some of what upstream's manual of 1.6 has.
 LEFT_OUT = {
     *((version, "quic") for version in ("2.6.12", "2.8.30", "3.0.11")),
     ("3.2.26", "program"),

@@ -195,6 +195,20 @@ def test_an_answer_that_is_broken_off_is_none(host: Host, api: str) -> None:
         list(host.stream(api, "cut"))
 
 
+def test_an_answer_of_a_haproxy_before_1_8_has_no_end_of_its_own(
+    host: Host, haproxy: Callable[[dict[str, bytes]], str]
+) -> None:
+    answers = {"clear": b"", "row": b"0x1: key=1\n", "cut": b"0x1: ke"}
+    old = haproxy(answers | {"show info": b"Version: 1.6.3\n\n"})
+    assert host.cli(old, ["clear", "row"]) == ["", "0x1: key=1\n"]
+    with pytest.raises(HostError, match="broke off"):
+        host.cli(old, ["cut"])
+    for info in (b"Version: 1.8.8\n\n", b"Version: 1.6.3\n", b""):
+        other = haproxy(answers | {"show info": info})
+        with pytest.raises(HostError, match="broke off"):
+            host.cli(other, ["clear"])
+
+
 def test_a_socket_that_is_not_there(host: Host) -> None:
     with pytest.raises(HostError, match=r"`show info` ended with 1: /no/such: No such file"):
         host.cli("/no/such", ["show info"])

@@ -49,7 +49,7 @@ def test_every_look_is_typed(haproxy: HAProxy, version: str) -> None:
     api = recorded(haproxy, f"{version}/pair-a")
     assert api.version.startswith(version)
     assert {table.name for table in api.tables()} == {"back", "rates", "other"}
-    assert [section.name for section in api.peers()] == ["haproxy-peers"]
+    assert [section.name for section in api.peers() or []] == ["haproxy-peers"]
     assert {row.key for row in api.stream_rows("back")} >= {"abc", "a b", "é"}
     assert [server.name for server in recorded(haproxy, f"{version}/answers").servers("back")] == ["web-1", "web-2"]
 
@@ -111,6 +111,7 @@ def test_changes_are_checked(haproxy: HAProxy) -> None:
     texts = {
         "set server back/web-1 state drain": b"\n",
         "set server back/web-2 state maint": b"No such server.\n\n",
+        "show info": b"Version: 3.2.26\n\n",
         "clear table t key a ; clear table t key b ": b"\nEntry currently in use, cannot remove\n\n",
         "set table t key c data.server_id 9": b"No such table\n\n",
     }
@@ -130,11 +131,12 @@ def test_changes_are_checked(haproxy: HAProxy) -> None:
 def test_many_keys_stand_on_lines_that_haproxy_can_read(haproxy: HAProxy) -> None:
     """A line has to fit into its buffer of 16 kB; a connection a key would take its time."""
     host = Here()
-    api = RuntimeApi(host, haproxy({}))
+    api = RuntimeApi(host, haproxy({"show info": b"Version: 2.6.12-1+deb12u3\n\n"}))
     keys = [f"{number:032x}" for number in range(1000)]
     api.clear("t", keys)
     api.set_rows("t", keys, 3)
-    commands = [command.strip() for line in host.asked for command in line.split("; ")]
+    lines = [line for line in host.asked if line != "show info"]
+    commands = [command.strip() for line in lines for command in line.split("; ")]
     assert commands == [f"clear table t key {key}" for key in keys] + [
         f"set table t key {key} data.server_id 3" for key in keys
     ]
@@ -142,6 +144,51 @@ def test_many_keys_stand_on_lines_that_haproxy_can_read(haproxy: HAProxy) -> Non
     assert len(host.asked) < 50
     api.clear("t", [])
     assert len(host.asked) < 50
+
+
+def old(haproxy: HAProxy, **changed: str) -> tuple[RuntimeApi, Here]:
+    """HAProxy 1.6, and what it was asked; keywords replace an answer's text."""
+    answers = Recording("1.6/answers").answers
+    answers |= {name.replace("_", " "): text for name, text in changed.items()}
+    host = Here()
+    return RuntimeApi(host, haproxy({command: text.encode() for command, text in answers.items()})), host
+
+
+def test_before_2_0_no_peers_are_told_and_a_process_is_in_sync_by_its_age(haproxy: HAProxy) -> None:
+    api, _ = old(haproxy)
+    assert api.peers() is None
+    assert api.in_sync("back-session")
+    young, _ = old(haproxy, show_info="Version: 1.6.3\nUptime_sec: 11\n\n")
+    assert not young.in_sync()
+
+
+@pytest.mark.parametrize("lacks", ["", "show servers state back-session"])
+def test_before_1_6_servers_are_read_from_their_counters(haproxy: HAProxy, lacks: str) -> None:
+    unknown = Recording("1.6/answers").answers["show peers"]
+    api, _ = old(haproxy, **({lacks.replace(" ", "_"): unknown} if lacks else {}))
+    servers = api.servers("back-session")
+    assert [(server.id, server.name, server.operation, server.admin) for server in servers[:5]] == [
+        (251633157, "web-be1", "running", "ready"),
+        (45670222, "web-be2", "running", "drain"),
+        (77222712, "web-be3", "stopped", "maint"),
+        (195638435, "web-be4", "stopped", "ready"),
+        (71450915, "web-be5", "running", "ready"),
+    ]
+    assert {server.port for server in servers} == {0}
+    with pytest.raises(RuntimeApiError, match="find backend"):
+        api.servers("nosuch")
+
+
+def test_before_1_8_a_connection_carries_one_silent_command(haproxy: HAProxy) -> None:
+    api, host = old(haproxy)
+    api.clear("back-session", ["abc", "abd"])
+    assert host.asked == ["show info", *(f"clear table back-session key {key} " for key in ("abc", "abd"))]
+
+
+def test_a_single_row_of_1_6_is_read(haproxy: HAProxy) -> None:
+    api, _ = old(haproxy)
+    (row,) = api.rows("back-session", ["abc"]).values()
+    assert (row.key, row.server_id, row.server, row.use) == ("abc", 251633157, None, -1)
 
 
 def test_an_unknown_text_is_an_error(haproxy: HAProxy) -> None:

@@ -22,6 +22,8 @@ _FIND = (
     f"$1 ~ /^({_SECTIONS})$/ {{ own = $1 ~ /^(backend|listen)$/ && $2 == backend }}"
     ' { wanted = own && $1 == "server" && $2 == server; found += wanted } END { exit !found }'
 )
+# The HAProxy that the unit starts, or that stands beside the wrapper which it starts.
+_PROGRAM = "$(systemctl show --property=ExecStart %s | sed -E 's|.* path=([^ ;]+)/[^/ ;]+ .*|\\1|')/haproxy"
 
 
 class ReloadConfig(Reload):
@@ -32,7 +34,7 @@ class ReloadConfig(Reload):
         f"Adds a server ({ADDED}, weight 0) to a balancer's configuration and reloads; heals by the original."
     )
     proves_not: ClassVar = "What a server does that gets requests: the added one has weight 0, and gets none."
-    tools: ClassVar = ("awk", "cmp", "haproxy")
+    tools: ClassVar = ("awk", "cmp")
     # A second line of a server, without its id, that no request is balanced to.
     edit: ClassVar[str] = (
         ' { print } wanted { line = "  server ' + ADDED + '"; for (field = 3; field <= NF && $field !~ /^#/; field++)'
@@ -60,7 +62,7 @@ class ReloadConfig(Reload):
         steps = [
             f"cp -p {config} {config}{CANDIDATE}",
             f"{self.editor} {config} > {config}{CANDIDATE}",
-            f"haproxy -c -q -f {config}{CANDIDATE}",
+            f"{_PROGRAM % self.unit} -c -q -f {config}{CANDIDATE} -L {self.site.peer(self.target)}",
             f"cp -p {config} {config}{KEPT}",
             f"cp -p {config}{CANDIDATE} {config}",
             *(line for _, line in super().injecting()),

@@ -37,31 +37,37 @@ def serves(site: Site, name: str) -> bool:
 def takes_over(site: Site, name: str) -> bool:
     """Whether a balancer has learnt all it could, and has a server to send sessions to."""
     try:
-        sections = site.apis[name].peers()
         service = site.topology.service
+        in_sync = site.apis[name].in_sync()
         servers = site.apis[name].servers(service.backend) if service else []
     except VerifyError:
         return False
-    return all(section.in_sync for section in sections) and (service is None or any(server.up for server in servers))
+    return in_sync and (service is None or any(server.up for server in servers))
 
 
 def established(site: Site, name: str) -> set[str]:
-    """Returns the peers, by their own names, that a balancer has a session with.
+    """Returns the peers, by their own names, that a balancer is known to have a session with.
 
     Raises:
         VerifyError: the balancer's runtime API can't be asked.
     """
-    sections = site.apis[name].peers()
+    sections = site.apis[name].peers() or []
     return {peer.name for known in sections for peer in known.peers if not peer.local and peer.established}
 
 
 def in_sync(site: Site, name: str) -> set[str]:
     """Returns the peers sections in which a balancer has learnt all it could.
 
+    Where it does not tell which, it is "all sections" or none.
+
     Raises:
         VerifyError: the balancer's runtime API can't be asked.
     """
-    return {section.name for section in site.apis[name].peers() if section.in_sync}
+    api = site.apis[name]
+    sections = api.peers()
+    if sections is None:
+        return {"all sections"} if api.in_sync() else set()
+    return {section.name for section in sections if section.in_sync}
 
 
 def signs(site: Site, away: Collection[str] = ()) -> set[str]:

@@ -27,7 +27,6 @@ PACKAGES = {
     "ps": "procps",
     "nft": "nftables",
     "ss": "iproute2",
-    "haproxy": "haproxy",
     "awk": "mawk",
     "cmp": "diffutils",
 }
@@ -57,6 +56,7 @@ class Injection(ABC):
         tools: commands that its hosts must have.
         takes_away: whether a balancer does not serve while it lasts.
         may_move: whether any session may move because of it.
+        seen_by_peers: whether only the peers' state shows that it happened.
         bound: the seconds after which the host heals itself, counted from the injection; the waits
             for evidence are part of them.
     """
@@ -68,6 +68,7 @@ class Injection(ABC):
     tools: ClassVar[tuple[str, ...]] = ()
     takes_away: ClassVar[bool] = False
     may_move: ClassVar[bool] = False
+    seen_by_peers: ClassVar[bool] = False
 
     def __init__(self, site: Site, target: str, bound: int = UNDO) -> None:
         """`target` is one of `choices`: a balancer's, a server's or a web host's name."""

@@ -94,6 +94,7 @@ class Cut(OnBalancer):
 
     tools: ClassVar = ("nft", "ss")
     counters: ClassVar[tuple[str, ...]] = ("peers",)
+    seen_by_peers: ClassVar = True
 
     @property
     def parts(self) -> list[tuple[str, str]]:

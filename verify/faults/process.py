@@ -194,6 +194,7 @@ class Pause(OfUnit):
     does: ClassVar = "Stops HAProxy's processes (SIGSTOP) until the peers give it up, and lets them go on to heal."
     proves_not: ClassVar = "What a host that hangs does: the kernel still accepts connections, up to the backlog."
     takes_away: ClassVar = True
+    seen_by_peers: ClassVar = True
 
     def injecting(self) -> list[Command]:
         """Without --kill-whom, that is master and workers."""

@@ -19,6 +19,17 @@ def master_socket(found: list[Process], master: int) -> str | None:
     return None
 
 
+def workers(found: list[Process], master: int) -> list[int]:
+    """Returns the pids of the workers among a unit's processes.
+
+    The master's other children are programs of the configuration's. Before 1.8 each worker has a process of its
+    own that waits for it, a child of the unit's wrapper.
+    """
+    haproxies = [known for known in found if known.pid != master and known.command.startswith("haproxy")]
+    waiting = {known.parent for known in haproxies}
+    return [known.pid for known in haproxies if known.pid not in waiting]
+
+
 def old_workers(site: Site, name: str) -> dict[int, int | None]:
     """Returns the connections of each old worker, by pid; None where it, or its master, can't be asked.
 
@@ -29,9 +40,7 @@ def old_workers(site: Site, name: str) -> dict[int, int | None]:
     master, present = Unit.of(host, unit).main, int(site.apis[name].info()["Pid"])
     found = processes_of(host, unit)
     socket = master_socket(found, master)
-    # The master's other children are programs of the configuration's.
-    children = [known for known in found if known.parent == master and known.command.startswith("haproxy")]
-    old: dict[int, int | None] = {child.pid: None for child in children if child.pid != present}
+    old: dict[int, int | None] = dict.fromkeys(pid for pid in workers(found, master) if pid != present)
     for pid in old if socket else ():
         with suppress(VerifyError, KeyError, ValueError):  # it has just gone, or it hangs
             old[pid] = int(parse_info(host.cli(str(socket), [f"@!{pid} show info"])[0])["CurrConns"])

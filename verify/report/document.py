@@ -14,6 +14,13 @@ from verify.verdict import Result, Verdict, conclude
 FORMAT = 1
 
 
+class NotApplicable(msgspec.Struct, frozen=True):
+    """A scenario that was not played, and why it can't be."""
+
+    scenario: str
+    why: str
+
+
 class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests ended how.
 

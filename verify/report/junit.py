@@ -1,21 +1,26 @@
 """JUnit: verdicts as the XML that CI systems read. A suite is a scenario, a case an invariant. Pure.
 
-Unknown is an error, never a pass and never skipped: whoever looks at colours alone must see it.
+Unknown is an error, never a pass and never skipped: whoever looks at colours alone must see it. Skipped is
+what HAProxy's version can't offer, with the reason.
 """
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from verify.report.document import Document
+from verify.report.document import Document, NotApplicable
 from verify.report.text import plural, printable
 from verify.verdict import Result, Verdict
 
 
-def junit(documents: Sequence[Document]) -> bytes:
+def junit(documents: Sequence[Document], left_out: Sequence[NotApplicable] = ()) -> bytes:
     """Returns the XML of a run of scenarios; of none at all it is an error."""
     root = ET.Element("testsuites", {"name": "sticky-verify"})
     for document in documents:
         _suite(root, document)
+    for each in left_out:
+        suite = ET.SubElement(root, "testsuite", {"name": each.scenario, "time": "0.000"})
+        ET.SubElement(_case(suite, each.scenario, "applicable"), "skipped", {"message": printable(each.why)})
+        _count(suite)
     if not documents:
         suite = ET.SubElement(root, "testsuite", {"name": "verify", "time": "0.000"})
         _unknown(_case(suite, "verify", "observed"), "no scenario was played")

@@ -18,7 +18,7 @@ from verify.history import SECOND, Evidence, Fault, History
 from verify.invariants.pairs import told
 from verify.lints import SEVERITIES
 from verify.look import Look
-from verify.report.document import Document
+from verify.report.document import Document, NotApplicable
 from verify.report.text import plural, printable
 from verify.verdict import Result, Verdict
 
@@ -179,8 +179,8 @@ class Terminal:
             for line in lines[-NOTE_LINES:]:
                 self._print(f"  {line}", "dim")
 
-    def summary(self, documents: Sequence[Document]) -> None:
-        """Tells what a run of scenarios came to; its last line begins with the verdict."""
+    def summary(self, documents: Sequence[Document], left_out: Sequence[NotApplicable] = ()) -> None:
+        """Tells what a run of scenarios came to, and what was left out; its last line begins with the verdict."""
         with self._lock:
             self.close()
             self._print()
@@ -197,6 +197,8 @@ class Terminal:
             ]
             head = ("scenario", "verdict", "requests", "moved", "time", "report")
             self._table(head, rows, [STYLES[document.verdict] for document in documents])
+            for each in left_out:
+                self._print(f"not applicable: {each.scenario} {each.why}")
             verdict = Verdict.worst(document.verdict for document in documents)
             self._print(f"\n{verdict.upper()}: {_said(documents)}", f"bold {STYLES[verdict]}")
 

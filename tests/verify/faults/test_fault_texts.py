@@ -3,7 +3,7 @@
 from verify.faults.cleanup import strays
 from verify.faults.network import parse_counters, table_of
 from verify.faults.unit import parse_processes
-from verify.faults.worker import master_socket
+from verify.faults.worker import master_socket, workers
 
 # `ps -ww -eo pid=,ppid=,stat=,comm=,cgroup:8192=,args=`: in a container on cgroup v1 with a v2 beside it.
 V1 = "9:name=systemd:/libpod_parent/libpod-140d/{},8:pids:/libpod_parent/libpod-140d,0::/libpod_parent/libpod-140d/{}"
@@ -25,6 +25,15 @@ PS_V2 = f"""\
     902       1 Sl   haproxy         0::/system.slice/my-haproxy.service   haproxy -f /etc/other.cfg
 """
 
+# HAProxy 1.6.3 under its wrapper, right after a reload: each worker has a process that waits for it.
+PS_1_6 = f"""\
+   1592       1 Ss   haproxy-systemd 0::/{UNIT}                     /opt/haproxy/current/sbin/haproxy-systemd-wrapper
+   1593    1592 S    haproxy         0::/{UNIT}                     /opt/haproxy/1.6.3/sbin/haproxy -Ds
+   1594    1593 Ss   haproxy         0::/{UNIT}                     /opt/haproxy/1.6.3/sbin/haproxy -Ds
+   1848    1592 S    haproxy         0::/{UNIT}                     /opt/haproxy/1.6.3/sbin/haproxy -Ds -sf 1594
+   1849    1848 Ss   haproxy         0::/{UNIT}                     /opt/haproxy/1.6.3/sbin/haproxy -Ds -sf 1594
+"""
+
 
 def test_processes_of_a_unit() -> None:
     found = parse_processes(PS)
@@ -43,6 +52,11 @@ def test_only_a_haproxy_with_our_configuration_is_a_stray() -> None:
     found = strays(parse_processes(PS_V2), "haproxy", "/etc/haproxy/haproxy.cfg")
     assert [process.pid for process in found] == [777]
     assert strays(parse_processes(PS), "haproxy", "/etc/haproxy/haproxy.cfg") == []
+
+
+def test_workers_are_known_from_those_that_wait_for_them() -> None:
+    assert workers(parse_processes(PS_1_6), 1592) == [1594, 1849]
+    assert workers([known for known in parse_processes(PS) if known.belongs_to("haproxy")], 317) == [319]
 
 
 def test_the_masters_socket() -> None:

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 
 from tests.verify.report.histories import Run, run_of
 from verify.history import History
+from verify.report.document import NotApplicable
 from verify.report.junit import junit
 from verify.verdict import Result, Verdict
 
@@ -43,6 +44,14 @@ def test_a_case_is_a_scenario_and_an_invariant(failed: Run) -> None:
         "no-failed-request": [],
     }
     assert [suite.get(name) for name in COUNTS] == ["4", "2", "1", "0"]
+
+
+def test_what_the_version_cant_offer_is_skipped_with_the_reason(passed: Run) -> None:
+    root = ET.fromstring(junit([passed.document], [NotApplicable("pause", "needs more")]))
+    (skipped,) = root.iter("skipped")
+    assert skipped.get("message") == "needs more"
+    assert root.get("skipped") == "1"
+    assert root.find("testsuite[@name='pause']/testcase") is not None
 
 
 def test_a_failure_says_what_proves_it(failed: Run) -> None:

@@ -11,6 +11,7 @@ from tests.verify.report.histories import NASTY, Run, run_of
 from verify.history import History
 from verify.lints import Finding
 from verify.look import BalancerFacts, Look, PeerFacts, TableFacts
+from verify.report.document import NotApplicable
 from verify.report.terminal import Terminal
 from verify.teller import Teller
 from verify.verdict import Verdict
@@ -64,6 +65,14 @@ def test_a_log_has_no_control_characters(failed: Run, passed: Run) -> None:
         terminal.results(run.document, run.results, run.history)
     terminal.summary([failed.document, passed.document])
     assert [letter for letter in out.getvalue() if ord(letter) < 32 and letter not in "\t\n"] == []
+
+
+def test_the_summary_says_what_the_version_cant_offer(passed: Run) -> None:
+    terminal, out = plain()
+    terminal.summary([passed.document], [NotApplicable("pause", "needs more")])
+    *_, left_out, _, verdict = out.getvalue().splitlines()
+    assert left_out == "not applicable: pause needs more"
+    assert verdict.startswith("PASS: ")
 
 
 def test_texts_from_hosts_are_no_markup(passed: Run) -> None:
