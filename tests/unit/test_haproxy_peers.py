@@ -201,6 +201,7 @@ def test_the_current_worker_is_told_from_the_old_ones(program: ModuleType, monke
         ('EXTRAOPTS=""\n', []),
         ("EXTRAOPTS=\n", []),
         ('#EXTRAOPTS="-L comment"\n', []),
+        ('OPTIONS="-L lb-1"\n', ["-L", "lb-1"]),
     ],
 )
 def test_extra_options(

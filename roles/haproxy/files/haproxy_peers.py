@@ -27,7 +27,8 @@ from pathlib import Path
 UNIT = "haproxy.service"
 PACKAGED = Path("/usr/sbin/haproxy")
 CONFIGURATION = Path("/etc/haproxy/haproxy.cfg")
-ENVIRONMENT = Path("/etc/default/haproxy")
+SYSCONFIG = Path("/etc/sysconfig/haproxy")  # the RHEL family's
+ENVIRONMENT = SYSCONFIG if SYSCONFIG.exists() else Path("/etc/default/haproxy")
 MASTER_SOCKET = "/run/haproxy-master.sock"
 IN_SYNC = 0x3
 FIRST_TO_TELL = (2, 0)  # has `show peers`; the master socket is of 1.9
@@ -284,8 +285,9 @@ def local_peer_of_unit() -> str:
 
 
 def extra_options() -> list[str]:
-    """Give the arguments of EXTRAOPTS in the unit's environment file; systemd takes the last line that sets it."""
-    found = re.findall(r"^\s*EXTRAOPTS=(.*)$", ENVIRONMENT.read_text(), re.MULTILINE) if ENVIRONMENT.exists() else []
+    """Give the further arguments in the unit's environment file; systemd takes the last line that sets them."""
+    text = ENVIRONMENT.read_text() if ENVIRONMENT.is_file() else ""
+    found = re.findall(r"^\s*(?:EXTRAOPTS|OPTIONS)=(.*)$", text, re.MULTILINE)  # Debian's name, and the RHEL family's
     value = found[-1].strip() if found else ""
     return shlex.split(shlex.split(value)[0] if value.startswith(("'", '"')) else value)
 
