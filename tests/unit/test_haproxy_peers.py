@@ -510,6 +510,14 @@ def test_a_dump_is_restored_but_for_what_is_there_or_can_not_be(
     ]
 
 
+def test_a_restore_wins_over_other_rows_if_told_to(program: ModuleType, worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text("back-session web-be2 known\nback-session web-be2 other\n")
+    worker.rows = {"known": 45670222, "other": 193812842}
+    assert program.restore(tmp_path / "dump").startswith("restored: 0 rows; 2 were there;")
+    assert program.restore(tmp_path / "dump", over=True).startswith("restored: 1 rows; 1 were there;")
+    assert worker.commands == ["set table back-session key other data.server_id 45670222"]
+
+
 def test_a_row_that_is_refused_is_an_error(
     program: ModuleType, worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

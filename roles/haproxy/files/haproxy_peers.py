@@ -406,13 +406,18 @@ def dump(file: Path) -> str:
     return f"dumped: {count} rows"
 
 
-def restore(file: Path) -> str:
-    """Bind the keys of a dump to their servers again, but for those that have a row: it is newer. Say how many.
+def restore(file: Path, over: bool = False) -> str:
+    """Bind the keys of a dump to their servers again; say how many.
+
+    Args:
+        file: what `dump` wrote.
+        over: whether it wins over rows that are there: they are newer if they came from a peer, and mere chance if this
+            process made them because it knew nothing.
 
     Raises:
         PeersError: HAProxy refused a row; those before it are there.
     """
-    there = {(table, key) for table, key, _ in bindings()}
+    there = {(table, key): server for table, key, server in bindings()}
     servers = servers_of(ask_worker("show stat"))
     ids = {
         (table, name): number
@@ -423,7 +428,7 @@ def restore(file: Path) -> str:
     for row in file.read_text(encoding="utf-8").splitlines():
         table, server, key = row.split(" ", 2)
         number = int(server[1:]) if re.fullmatch(r"#\d+", server) else ids.get((table, server))
-        if (table, key) in there:
+        if there.get((table, key)) == server or ((table, key) in there and not over):
             known += 1
         elif not key or "\\" in key:  # printed by letters: HAProxy would not read it back as the same key
             odd += 1
@@ -578,7 +583,9 @@ def main() -> int:
     commands.add_parser("rows", help="the version, and a digest of each row with its server: to compare balancers by")
     commands.add_parser("compare", help="say what is unlike in such rows, which come as JSON on standard input")
     for name, text in (("dump", "write the shared rows to a file"), ("restore", "bind what is in such a file again")):
-        commands.add_parser(name, help=text).add_argument("file", type=Path)
+        files = commands.add_parser(name, help=text)
+        files.add_argument("file", type=Path)
+    files.add_argument("--over", action="store_true", help="win over rows that are there with another server")
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
@@ -599,7 +606,7 @@ def main() -> int:
             print(compare(**json.load(sys.stdin)))
             return 0
         if arguments.command in ("dump", "restore"):
-            print((dump if arguments.command == "dump" else restore)(arguments.file))
+            print(dump(arguments.file) if arguments.command == "dump" else restore(arguments.file, arguments.over))
             return 0
         if arguments.command == "apply":
             done, peers = apply(arguments.timeout)
