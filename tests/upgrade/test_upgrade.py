@@ -193,7 +193,6 @@ def test_a_pair_under_load_keeps_every_session(
     assert check.rc == 0, check.output
     assert "PASS" in check.output
     assert not seen.failed, seen
-    assert len(seen.operations) > 1000, seen
 
 
 # --- carried over by a file -----------------------------------------------------------------------
