@@ -81,7 +81,7 @@ def test_check_and_diff_show_what_would_change_and_change_nothing(
 
 
 def test_only_the_declared_restart_costs_requests(
-    balancers: list[Host], nodes: list[Node], tmp_path: Path, record_property: Callable[[str, object], None]
+    balancers: list[Host], nodes: list[Node], tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """The process is given its name and starts anew, one balancer at a time; its file is what it was."""
     verify(tmp_path, "plant", "-i", INVENTORY, "--sessions=40")
@@ -95,7 +95,7 @@ def test_only_the_declared_restart_costs_requests(
         began, ended = (int(told(balancer, f"Active{what}TimestampMonotonic")) * 1000 for what in ("Exit", "Enter"))
         own = [operation for operation in seen.failed if operation.balancer == node.name]
         outside = [operation for operation in own if operation.done_ns < began or operation.sent_ns > ended]
-        record_property(node.name, f"away for {(ended - began) / 1e6:.0f} ms, {len(own)} requests failed")
+        record_testsuite_property(node.name, f"away for {(ended - began) / 1e6:.0f} ms, {len(own)} requests failed")
         print(
             f"{node.name}: away for {(ended - began) / 1e6:.0f} ms, {len(own)} requests failed, {len(outside)} outside"
         )

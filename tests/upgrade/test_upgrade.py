@@ -167,7 +167,7 @@ def test_a_pair_under_load_keeps_every_session(
     nodes: list[Node],
     mirror: str,
     tmp_path: Path,
-    record_property: Callable[[str, object], None],
+    record_testsuite_property: Callable[[str, object], None],
     old: str,
     new: str,
     suite: str,
@@ -186,7 +186,7 @@ def test_a_pair_under_load_keeps_every_session(
     with traffic({node.name: node.client.url for node in nodes}) as seen:
         upgraded = upgrade(**variables)
     print(f"{old} to {new}: {seen}")
-    record_property("requests", str(seen))
+    record_testsuite_property(f"{old} to {new}", str(seen))
     assert upgraded.rc == 0, upgraded.output
     assert {node.api.version.startswith(f"{new}.") for node in nodes} == {True}
     check = run([*VERIFY, "check", *runs])
