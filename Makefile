@@ -70,6 +70,16 @@ source: setup ## a pair from source: 2.6.12, or 1.5 with HAPROXY_15_ARCHIVE=/pat
 	scripts/with-root molecule test --scenario-name source || { python scripts/closing-lines source; exit 1; }
 	@test -s .cache/junit/source.xml || { echo "molecule ran no tests: .cache/junit/source.xml is not there" >&2; exit 1; }
 
+upgrade: setup $(OLDEST)/installed ## a pair under load from 2.6 to 3.0 and 3.2, and back to 3.0
+	rm -f .cache/junit/upgrade.xml
+	scripts/with-root molecule test --scenario-name upgrade || { python scripts/closing-lines upgrade; exit 1; }
+	@test -s .cache/junit/upgrade.xml || { echo "molecule ran no tests: .cache/junit/upgrade.xml is not there" >&2; exit 1; }
+
+adopt: setup ## a pair that was configured by hand comes under the role
+	rm -f .cache/junit/adopt.xml
+	scripts/with-root molecule test --scenario-name adopt || { python scripts/closing-lines adopt; exit 1; }
+	@test -s .cache/junit/adopt.xml || { echo "molecule ran no tests: .cache/junit/adopt.xml is not there" >&2; exit 1; }
+
 # Software emulation where the processor virtualises nothing, as in the Vagrantfile.
 vagrant: export STICKY_DRIVER ?= $(shell grep --quiet --no-messages --extended-regexp '\b(vmx|svm)\b' /proc/cpuinfo && echo kvm || echo qemu)
 vagrant: setup ## the scenario on three VMs; installs Vagrant and libvirt
@@ -87,8 +97,8 @@ test: lint unit molecule $(VMS) ## what CI runs: lint, unit tests, molecule test
 	@python scripts/closing-lines unit default $(VMS)
 	@$(SAY_VMS)
 
-test-all: lint unit molecule twins source $(VMS) ## everything: what CI runs, the broken twins, and a pair from source
-	@python scripts/closing-lines unit default twins source $(VMS)
+test-all: lint unit molecule twins source upgrade adopt $(VMS) ## everything: what CI runs, and all other scenarios
+	@python scripts/closing-lines unit default twins source upgrade adopt $(VMS)
 	@$(SAY_VMS)
 
 clean: ## remove everything that was made: labs, images, environments, caches (packages stay; VMs: vagrant destroy)
@@ -115,4 +125,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt vagrant box test test-all clean lock

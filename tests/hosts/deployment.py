@@ -48,7 +48,9 @@ def run(command: list[str], seconds: float = PLAYBOOK_SECONDS, env: dict[str, st
     return Run(done.returncode, done.stdout)
 
 
-def play(*arguments: str, inventory: str = INVENTORY, venv: Path | None = None) -> Run:
+def play(
+    *arguments: str, inventory: str = INVENTORY, venv: Path | None = None, seconds: float = PLAYBOOK_SECONDS
+) -> Run:
     """Run ansible-playbook from the checkout."""
     folder = venv / "bin" if venv else Path(sys.executable).parent
     # ANSIBLE_CONFIG of molecule's own would be read otherwise; how to become root on this machine is not molecule's.
@@ -57,7 +59,7 @@ def play(*arguments: str, inventory: str = INVENTORY, venv: Path | None = None) 
         for name, value in os.environ.items()
         if not name.startswith(("ANSIBLE_", "MOLECULE_")) or name == "ANSIBLE_BECOME_PASSWORD_FILE"
     }
-    return run([str(folder / "ansible-playbook"), "-i", inventory, *arguments], env=env)
+    return run([str(folder / "ansible-playbook"), "-i", inventory, *arguments], seconds, env)
 
 
 @cache

@@ -48,6 +48,7 @@ def packed(tarball: Path) -> set[str]:
         "playbooks/web.yml",
         "playbooks/reachable.yml",
         "playbooks/topology.yml",
+        "playbooks/upgrade.yml",
         "roles/apache/tasks/main.yml",
         "roles/haproxy/files/haproxy_peers.py",
         "roles/haproxy/meta/argument_specs.yml",

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -371,3 +372,216 @@ def test_before_2_0_a_configuration_needs_a_stats_socket(old: ModuleType) -> Non
     old.CONFIGURATION.write_text("global\n  stats socket abns@hidden\n")
     with pytest.raises(old.PeersError, match="has no `stats socket PATH`"):
         old.serving_pid()
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+CONFIGURED = """
+global
+  stats socket /run/haproxy/admin.sock level admin
+peers pp
+  peer lb-1 192.0.2.1:1024
+  table keys type string len 40 size 10k
+frontend front # stick-table type ip size 1k peers pp
+  stick-table type ip size 1k store http_req_rate(10s)
+backend shop from other
+  stick-table type string len 64 size 1m expire 2h peers pp
+listen api
+  stick-table type ip size 1k peers pp store conn_cur
+"""
+
+
+def table(version: str, name: str) -> str:
+    """Gives the recorded answer to `show table back`."""
+    text = (ROOT / "tests/verify/fixtures" / version / f"{name}.txt").read_text()
+    return text.split("$ show table back\n")[1].split("\n$ ")[0]
+
+
+def test_tables_that_the_peers_share(program: ModuleType) -> None:
+    assert program.synced_tables(CONFIGURED) == ["pp/keys", "shop", "api"]
+
+
+@VERSIONS
+def test_rows_have_key_id_and_name(program: ModuleType, version: str) -> None:
+    rows = sorted(program.rows_of(table(version, "names-a")))
+    assert rows == [(f"from-a-{number}", number % 2 + 1, f"web-{number % 2 + 1}") for number in range(10)]
+
+
+def test_rows_of_1_5_have_no_name(program: ModuleType) -> None:
+    header = "# table: back, type: string, size:1048576, used:2\n"
+    answer = f"{header}0x16b7e90: key=abc use=0 exp=0 server_id=3\nkey=d use=1 exp=9 server_id=12\n"
+    assert list(program.rows_of(answer)) == [("abc", 3, ""), ("d", 12, "")]
+
+
+@pytest.mark.parametrize(
+    ("printed", "key"),
+    [
+        (r"a\=b", "a=b"),
+        (r"a\ b", "a b"),
+        (r"a\\b", r"a\b"),
+        (r"\xC3\xA9", r"\xC3\xA9"),
+        (r"a\tb", r"a\tb"),
+        ("a;b", "a;b"),
+    ],
+)
+def test_keys_come_plain_but_for_letters(program: ModuleType, printed: str, key: str) -> None:
+    row = f"0x55: key={printed} use=0 exp=1 shard=0 server_id=7 server_key=-\n"
+    assert list(program.rows_of(row)) == [(key, 7, "")]
+
+
+def test_rows_that_bind_no_server_are_none(program: ModuleType) -> None:
+    rows = "0x1: key=192.0.2.1 use=0 exp=1 gpc0=0 conn_cnt=10\n0x2: key=x use=0 exp=1 server_id=0 server_key=-\n"
+    assert list(program.rows_of(rows)) == []
+
+
+def test_servers_have_names_by_backend_and_id(program: ModuleType) -> None:
+    servers = program.servers_of((ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text())
+    assert servers[("back-session", 251633157)] == "web-be1"
+    assert sorted(servers.values()) == [f"web-be{number}" for number in range(1, 8)]
+
+
+def test_another_answer_than_statistics_is_an_error(program: ModuleType) -> None:
+    with pytest.raises(program.PeersError, match="no answer to `show stat`: Permission denied"):
+        program.servers_of("Permission denied\n")
+
+
+def test_a_table_without_servers_takes_names_that_are_certain(program: ModuleType) -> None:
+    servers = {("a", 1): "a-one", ("a", 2): "a-two", ("b", 1): "b-one"}
+    assert program.server_names("a", servers) == {1: "a-one", 2: "a-two"}
+    assert program.server_names("keys", servers) == {2: "a-two"}
+
+
+def test_digests_name_no_session_and_are_the_same_rows_everywhere(program: ModuleType) -> None:
+    rows = [("back", f"session-{number}", "web-1") for number in range(100)]
+    found = program.digests(rows, 10)
+    assert found == program.digests(reversed(rows), 10)
+    assert (len(found), "session" in "".join(found)) == (10, False)
+    assert set(found) < set(program.digests(rows, 100))
+    other = program.digests([("back", key, "web-2") for _, key, _ in rows], 10)
+    assert [row.split()[:2] for row in other] == [row.split()[:2] for row in found]
+
+
+def test_batches_fit_a_line(program: ModuleType) -> None:
+    commands = [f"set table back key {'k' * number} data.server_id 1" for number in range(500)]
+    batches = list(program.batches(commands))
+    assert [command for batch in batches for command in batch] == commands
+    assert max(len(";".join(f"@1 {command}" for command in batch)) for batch in batches) <= program.LINE
+    assert len(batches) < 30
+
+
+class Worker:
+    """A HAProxy with one table, as far as a dump and a restore ask it."""
+
+    def __init__(self, rows: dict[str, int]) -> None:
+        self.rows, self.commands = rows, list[str]()
+
+    def ask(self, *commands: str) -> str:
+        if commands == ("show stat",):
+            return (ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text()
+        if commands == ("show table back-session",):
+            rows = (f"0x1: key={key} use=0 exp=1 server_id={number}" for key, number in self.rows.items())
+            return "\n".join(["# table: back-session, type: string, size:1048576, used:1", *rows, ""])
+        self.commands += commands
+        return ""
+
+
+@pytest.fixture
+def worker(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Worker:
+    (tmp_path / "haproxy.cfg").write_text("backend back-session\n  stick-table type string size 1m peers pp\n")
+    monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "haproxy.cfg")
+    fake = Worker({"known": 251633157, r"a\=b;c": 45670222, r"\xC3\xA9": 45670222, "no-such-server": 3})
+    monkeypatch.setattr(program, "ask_worker", fake.ask)
+    return fake
+
+
+def test_a_dump_is_restored_but_for_what_is_there_or_can_not_be(
+    program: ModuleType, worker: Worker, tmp_path: Path
+) -> None:
+    assert program.dump(tmp_path / "dump") == "dumped: 4 rows"
+    assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
+    assert "back-session web-be2 a=b;c\n" in (tmp_path / "dump").read_text()
+    (tmp_path / "dump").write_text((tmp_path / "dump").read_text() + "back-session web-gone someone\n")
+    worker.rows = {"known": 193812842}
+    assert program.restore(tmp_path / "dump") == (
+        "restored: 2 rows; 1 were there; left out: 1 whose key can't be given back, 1 whose server is no more"
+    )
+    assert worker.commands == [
+        r"set table back-session key a=b\;c data.server_id 45670222",
+        "set table back-session key no-such-server data.server_id 3",
+    ]
+
+
+def test_a_restore_wins_over_other_rows_if_told_to(program: ModuleType, worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text("back-session web-be2 known\nback-session web-be2 other\n")
+    worker.rows = {"known": 45670222, "other": 193812842}
+    assert program.restore(tmp_path / "dump").startswith("restored: 0 rows; 2 were there;")
+    assert program.restore(tmp_path / "dump", over=True).startswith("restored: 1 rows; 1 were there;")
+    assert worker.commands == ["set table back-session key other data.server_id 45670222"]
+
+
+def test_a_row_that_is_refused_is_an_error(
+    program: ModuleType, worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program.dump(tmp_path / "dump")
+    worker.rows = {}
+    answer = worker.ask
+    monkeypatch.setattr(
+        program, "ask_worker", lambda *asked: answer(*asked) if "show" in asked[0] else "Permission denied\n"
+    )
+    with pytest.raises(program.PeersError, match="did not take a row: Permission denied"):
+        program.restore(tmp_path / "dump")
+
+
+def test_a_table_that_the_running_haproxy_lacks_is_an_error(
+    program: ModuleType, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = worker.ask
+    monkeypatch.setattr(
+        program, "ask_worker", lambda *asked: answer(*asked) if asked == ("show stat",) else "No such table\n"
+    )
+    with pytest.raises(program.PeersError, match=r"has no table back-session, which .* has: No such table"):
+        list(program.bindings())
+
+
+def test_a_wait_for_every_peer_names_the_one_that_is_silent(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(program, "ask", lambda command: recorded("2.6/away-a"))
+    assert program.wait_until_in_sync(0) == recorded("2.6/away-a")
+    with pytest.raises(program.PeersError, match=r"within 0 s: peer haproxy-3 at \S+ does not answer \(CONN\)"):
+        program.wait_until_in_sync(0, every_peer=True)
+
+
+# What balancers tell, and how many rows have different servers, and are missing somewhere.
+LOOKS: dict[str, tuple[list[list[str]], tuple[int, int]]] = {
+    "equal": ([["t 1 a", "t 2 b"], ["t 2 b", "t 1 a"]], (0, 0)),
+    "empty": ([[], []], (0, 0)),
+    "moved": ([["t 1 a", "t 2 b"], ["t 1 b", "t 2 b"]], (1, 0)),
+    "missing": ([["t 1 a", "t 2 b"], ["t 3 c"]], (0, 3)),
+    "both": ([["t 1 a", "t 2 b"], ["t 1 c"]], (1, 1)),
+    "of-another-table": ([["t 1 a"], ["u 1 a"]], (0, 2)),
+    "one-of-three": ([["t 1 a"], ["t 1 a"], []], (0, 1)),
+    "alone": ([["t 1 a"]], (0, 0)),
+}
+
+
+def said(*balancers: list[str]) -> dict[str, str]:
+    """Gives what balancers said."""
+    return {f"lb-{number}": "\n".join(["2.6.12", *rows]) for number, rows in enumerate(balancers)}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_rows_are_compared_by_their_servers(program: ModuleType, look: str) -> None:
+    balancers, (moved, missing) = LOOKS[look]
+    figures = json.loads(program.compare(said(*balancers), "").splitlines()[0])
+    assert (figures["moved"], figures["missing"], figures["looks"]) == (moved, missing, 1)
+    assert figures["rows"] == {f"lb-{number}": len(rows) for number, rows in enumerate(balancers)}
+    assert set(figures["versions"].values()) == {"2.6.12"}
+
+
+def test_only_what_is_unlike_at_every_look_counts(program: ModuleType) -> None:
+    first = program.compare(said(["t 1 a", "t 2 b", "t 3 c"], ["t 1 b", "t 2 b"]), "")
+    second = program.compare(said(["t 1 a", "t 3 c", "t 4 d"], ["t 1 b", "t 3 c"]), first)
+    figures = json.loads(second.splitlines()[0])
+    assert (figures["moved"], figures["missing"], figures["looks"]) == (1, 0, 2)

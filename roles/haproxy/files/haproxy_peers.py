@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
+import heapq
+import json
 import os
 import re
 import shlex
@@ -22,6 +25,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 UNIT = "haproxy.service"
@@ -34,6 +38,8 @@ IN_SYNC = 0x3
 FIRST_TO_TELL = (2, 0)  # has `show peers`; the master socket is of 1.9
 POLL_SECONDS = 0.2
 COMMAND_SECONDS = 60
+LINE = 8000  # bytes of commands on a line; HAProxy takes 16 kB, less its own
+COMPARED = 10_000  # rows of a table, the same ones on each balancer
 
 # A word of HAProxy's configuration, with quotes and escapes.
 WORD = r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s\\"'])+"""
@@ -71,10 +77,16 @@ def ask(command: str, address: str = MASTER_SOCKET) -> str:
         client.connect(address)
         client.sendall(command.encode() + b"\n")
         client.shutdown(socket.SHUT_WR)  # the master keeps the connection open for further commands otherwise
-        answer = b""
-        while chunk := client.recv(65536):
-            answer += chunk
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
     return answer.decode(errors="replace")
+
+
+def ask_worker(*commands: str) -> str:
+    """Send commands to the current worker, all on one line: by the master socket, or before 1.9 by the stats socket."""
+    try:
+        return ask(";".join(f"@1 {command}" for command in commands))
+    except OSError:
+        return ask(";".join(commands), stats_socket())
 
 
 def property_of_unit(name: str) -> str:
@@ -105,9 +117,9 @@ def tells_sync(found: str) -> bool:
 
 
 def running_version() -> str:
-    """Give the version of the current worker, as the master socket tells it; 0.0 if it does not."""
+    """Give the version of the current worker, as it tells it itself; 0.0 if it does not."""
     try:
-        found = re.search(r"^Version: (\d[\d.]*\d)", ask("@1 show info"), re.MULTILINE)
+        found = re.search(r"^Version: (\d[\d.]*\d)", ask_worker("show info"), re.MULTILINE)
     except OSError:
         return "0.0"
     return found.group(1) if found else "0.0"
@@ -125,12 +137,17 @@ def serving_pid() -> int:
 
 def pid_by_stats_socket() -> int:
     """Give the process id that answers on the configuration's first stats socket; 0 if none does."""
+    try:
+        found = re.search(r"^Pid: (\d+)", ask("show info", stats_socket()), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found.group(1)) if found else 0
+
+
+def stats_socket() -> str:
+    """Give the path of the configuration's first stats socket."""
     for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)", CONFIGURATION.read_text(), re.MULTILINE)[:1]:
-        try:
-            found = re.search(r"^Pid: (\d+)", ask("show info", address), re.MULTILINE)
-        except OSError:
-            return 0
-        return int(found.group(1)) if found else 0
+        return str(address)
     raise PeersError(f"{CONFIGURATION} has no `stats socket PATH`, by which HAProxy before 2.0 is known to serve")
 
 
@@ -231,14 +248,19 @@ def silent_peers(show_peers: str) -> list[str]:
     return [f"peer {name} at {address} does not answer ({status})" for name, address, status in silent]
 
 
-def wait_until_ready(bound: float, not_worker: int = 0) -> str:
+def wait_until_ready(bound: float, not_worker: int = 0, every_peer: bool = False) -> str:
     """Wait until a worker other than `not_worker` is in sync, or serves where nothing tells more; give `show peers`.
+
+    Args:
+        bound: seconds.
+        not_worker: a process id.
+        every_peer: whether every peer has to have a session with this one, too.
 
     Raises:
         PeersError: not within `bound` seconds.
     """
     if tells_sync(version(binary())):
-        return wait_until_in_sync(bound, not_worker)
+        return wait_until_in_sync(bound, not_worker, every_peer)
     deadline = time.monotonic() + bound
     while pid_by_stats_socket() in (0, not_worker):
         if time.monotonic() > deadline:
@@ -247,8 +269,8 @@ def wait_until_ready(bound: float, not_worker: int = 0) -> str:
     return ""
 
 
-def wait_until_in_sync(bound: float, not_worker: int = 0) -> str:
-    """Wait until a worker other than `not_worker` runs and is in sync; give its `show peers`.
+def wait_until_in_sync(bound: float, not_worker: int = 0, every_peer: bool = False) -> str:
+    """Wait until a worker other than `not_worker` runs and is in sync; give its `show peers`. See `wait_until_ready`.
 
     Raises:
         PeersError: not within `bound` seconds; it says what was waited for and what was seen.
@@ -266,6 +288,8 @@ def wait_until_in_sync(bound: float, not_worker: int = 0) -> str:
                 seen = f"the worker with process id {not_worker} still serves"
             elif unsynced:
                 seen = f"not in sync: peers section {', '.join(unsynced)}\n{peers}"
+            elif every_peer and (silent := silent_peers(peers)):
+                seen = f"{'; '.join(silent)}\n{peers}"
             else:
                 return peers
         except OSError as error:
@@ -273,6 +297,167 @@ def wait_until_in_sync(bound: float, not_worker: int = 0) -> str:
         if time.monotonic() > deadline:
             raise PeersError(f"haproxy was not in sync with its peers within {bound:g} s: {seen}")
         time.sleep(POLL_SECONDS)
+
+
+# --- the rows of the tables -----------------------------------------------------------------------
+
+
+def synced_tables(configuration: str) -> list[str]:
+    """Give the names of the tables that the peers share, as `show table` has them."""
+    tables, kind, name = [], "", ""
+    for row in configuration.splitlines():
+        words = row.split("#")[0].split()
+        if words[:1] in (["peers"], ["backend"], ["frontend"], ["listen"], ["global"], ["defaults"]):
+            kind, name = [*words, ""][:2]
+        elif words[:1] == ["stick-table"] and "peers" in words:
+            tables.append(name)
+        elif words[:1] == ["table"] and kind == "peers":
+            tables.append(f"{name}/{words[1]}")
+    return tables
+
+
+def rows_of(show_table: str) -> Iterator[tuple[str, int, str]]:
+    r"""Give key, server id and server name ("" where HAProxy tells none) of each row that binds a server.
+
+    A key's blanks and equals signs come plain; what HAProxy prints by letters (`\xC3`, `\t`) stays so.
+    """
+    pattern = r"^(?:0x\w+: )?key=((?:\\.|[^\\ ])*) .*?\bserver_id=([1-9]\d*)(?: server_(?:name|key)=(\S+))?"
+    for key, number, name in re.findall(pattern, show_table, re.MULTILINE):
+        yield re.sub(r"\\([^a-z])", r"\1", key), int(number), "" if name == "-" else name
+
+
+def servers_of(show_stat: str) -> dict[tuple[str, int], str]:
+    """Give the name of each server, by its backend and its id."""
+    first, *rows = show_stat.lstrip("# ").splitlines() or [""]
+    columns = {name: number for number, name in enumerate(first.split(","))}
+    if "sid" not in columns:
+        raise PeersError(f"no answer to `show stat`: {show_stat[:200]}")
+    cells = [row.split(",") for row in rows if row.count(",") >= columns["type"]]
+    servers = [row for row in cells if row[columns["type"]] == "2"]  # 0 is a frontend, 1 a backend, 3 a listener
+    return {(row[columns["pxname"]], int(row[columns["sid"]])): row[columns["svname"]] for row in servers}
+
+
+def server_names(table: str, servers: dict[tuple[str, int], str]) -> dict[int, str]:
+    """Give the name of each server id in a table: of its own backend, or where only one server of all has that id."""
+    own = {number: name for (backend, number), name in servers.items() if backend == table}
+    ids = [number for _, number in servers]
+    return own or {number: name for (_, number), name in servers.items() if ids.count(number) == 1}
+
+
+def bindings() -> Iterator[tuple[str, str, str]]:
+    """Give table, key and server's name of each row that the peers share; #ID where the name is unknown."""
+    servers = servers_of(ask_worker("show stat"))
+    for table in synced_tables(CONFIGURATION.read_text()):
+        names = server_names(table, servers)
+        answer = ask_worker(f"show table {table}")
+        if not answer.startswith("# table: "):
+            raise PeersError(f"the running HAProxy has no table {table}, which {CONFIGURATION} has: {answer[:200]}")
+        for key, number, name in rows_of(answer):
+            yield table, key, name or names.get(number, f"#{number}")
+
+
+def digests(rows: Iterable[tuple[str, str, str]], most: int = COMPARED) -> list[str]:
+    """Give `TABLE DIGEST SERVER` of each row, for balancers to be compared by; a session can't be read from it.
+
+    Of a larger table those `most` rows whose digests are the least: the same ones on each balancer.
+    """
+    tables: dict[str, list[str]] = {}
+    for table, key, server in rows:
+        digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:16]
+        tables.setdefault(table, []).append(f"{table} {digest} {server}")
+    return [row for found in tables.values() for row in heapq.nsmallest(most, found)]
+
+
+def compare(told: dict[str, str], before: str) -> str:
+    """Say what is unlike in the rows that balancers told, by name; on the first line in figures, then row by row.
+
+    Args:
+        told: what `haproxy-peers rows` said on each balancer.
+        before: what this function said of an earlier look: only what was unlike then is still of interest. A row that
+            is on its way, or was bound anew between two balancers' answers, is no difference a moment later.
+    """
+    rows = {name: set(said.splitlines()[1:]) for name, said in told.items()}
+    everywhere = [row for row in next(iter(rows.values())) if all(row in others for others in rows.values())]
+    unlike = {row for found in rows.values() for row in found}.difference(everywhere)
+    looks = 1
+    if before:
+        first, *earlier = before.splitlines()
+        looks += json.loads(first)["looks"]
+        unlike &= set(earlier)
+    keys = [row.rpartition(" ")[0] for row in unlike]
+    moved = len(keys) - len(set(keys))  # a key stands there once for each of its servers
+    figures = {
+        "looks": looks,
+        "moved": moved,
+        "missing": len(set(keys)) - moved,
+        "versions": {name: said.splitlines()[0] for name, said in told.items()},
+        "rows": {name: len(found) for name, found in rows.items()},
+    }
+    return "\n".join([json.dumps(figures), *sorted(unlike)])
+
+
+def dump(file: Path) -> str:
+    """Write table, server and key of each shared row to a file that only root reads; say how many."""
+    file.unlink(missing_ok=True)
+    count = 0
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as text:
+        for table, key, server in bindings():
+            text.write(f"{table} {server} {key}\n")
+            count += 1
+    return f"dumped: {count} rows"
+
+
+def restore(file: Path, over: bool = False) -> str:
+    """Bind the keys of a dump to their servers again; say how many.
+
+    Args:
+        file: what `dump` wrote.
+        over: whether it wins over rows that are there: they are newer if they came from a peer, and mere chance if this
+            process made them because it knew nothing.
+
+    Raises:
+        PeersError: HAProxy refused a row; those before it are there.
+    """
+    there = {(table, key): server for table, key, server in bindings()}
+    servers = servers_of(ask_worker("show stat"))
+    ids = {
+        (table, name): number
+        for table in synced_tables(CONFIGURATION.read_text())
+        for number, name in server_names(table, servers).items()
+    }
+    commands, known, gone, odd = [], 0, 0, 0
+    for row in file.read_text(encoding="utf-8").splitlines():
+        table, server, key = row.split(" ", 2)
+        number = int(server[1:]) if re.fullmatch(r"#\d+", server) else ids.get((table, server))
+        if there.get((table, key)) == server or ((table, key) in there and not over):
+            known += 1
+        elif not key or "\\" in key:  # printed by letters: HAProxy would not read it back as the same key
+            odd += 1
+        elif number is None:
+            gone += 1
+        else:
+            word = re.sub(r"([ ;])", r"\\\1", key)
+            commands.append(f"set table {table} key {word} data.server_id {number}")
+    for batch in batches(commands):
+        if answer := ask_worker(*batch).strip():
+            raise PeersError(f"HAProxy did not take a row: {answer[:200]}")
+    said = f"restored: {len(commands)} rows; {known} were there"
+    return said + f"; left out: {odd} whose key can't be given back, {gone} whose server is no more"
+
+
+def batches(commands: Iterable[str]) -> Iterator[list[str]]:
+    """Give commands in parts that fit a line, with what stands between them."""
+    batch: list[str] = []
+    length = 0
+    for command in commands:
+        added = len(command.encode(errors="surrogateescape")) + len(";@1 ")
+        if batch and length + added > LINE:
+            yield batch
+            batch, length = [], 0
+        batch.append(command)
+        length += added
+    if batch:
+        yield batch
 
 
 # --- reload and restart ---------------------------------------------------------------------------
@@ -392,10 +577,17 @@ def main() -> int:
     checks.add_argument("--local-peer", default="", help="the name that -L gives")
     checks.add_argument("--diff", type=Path, help="show the difference to this file too, secrets masked")
     checks.add_argument("--replaces", type=Path, help="the file that is replaced next; kept as FILE.last-good if good")
-    commands.add_parser("wait", help="wait until the tables are in sync with the peers")
+    waits = commands.add_parser("wait", help="wait until the tables are in sync with the peers")
+    waits.add_argument("--every-peer", action="store_true", help="and until every peer has a session with this one")
     commands.add_parser("apply", help="reload or restart if what runs is not what is configured")
     commands.add_parser("reload", help="reload once in sync, and wait until in sync again")
     commands.add_parser("restart", help="restart once in sync, and wait until in sync again")
+    commands.add_parser("rows", help="the version, and a digest of each row with its server: to compare balancers by")
+    commands.add_parser("compare", help="say what is unlike in such rows, which come as JSON on standard input")
+    for name, text in (("dump", "write the shared rows to a file"), ("restore", "bind what is in such a file again")):
+        files = commands.add_parser(name, help=text)
+        files.add_argument("file", type=Path)
+    files.add_argument("--over", action="store_true", help="win over rows that are there with another server")
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
@@ -409,10 +601,20 @@ def main() -> int:
             if arguments.replaces and arguments.replaces.exists():
                 keep_last_good(arguments.replaces, program)
             return 0
+        if arguments.command == "rows":
+            print("\n".join([running_version(), *digests(bindings())]))
+            return 0
+        if arguments.command == "compare":
+            print(compare(**json.load(sys.stdin)))
+            return 0
+        if arguments.command in ("dump", "restore"):
+            print(dump(arguments.file) if arguments.command == "dump" else restore(arguments.file, arguments.over))
+            return 0
         if arguments.command == "apply":
             done, peers = apply(arguments.timeout)
         elif arguments.command == "wait":
-            done, peers = "in sync" if tells_sync(version(binary())) else "serving", wait_until_ready(arguments.timeout)
+            done = "in sync" if tells_sync(version(binary())) else "serving"
+            peers = wait_until_ready(arguments.timeout, every_peer=arguments.every_peer)
         else:
             done, peers = f"{arguments.command}: done", change(arguments.command, arguments.timeout)
     except (PeersError, OSError, ValueError, subprocess.TimeoutExpired) as error:
