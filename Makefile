@@ -67,6 +67,11 @@ source: setup ## a pair from source: 2.6.12, or 1.5 with HAPROXY_15_ARCHIVE=/pat
 	scripts/with-root molecule test --scenario-name source || { python scripts/closing-lines source; exit 1; }
 	@test -s .cache/junit/source.xml || { echo "molecule ran no tests: .cache/junit/source.xml is not there" >&2; exit 1; }
 
+versions: setup $(OLDEST)/installed ## pairs with HAProxy 2.2, 2.6, 3.0 and 3.2, alone and with their neighbours
+	rm -f .cache/junit/versions.xml
+	scripts/with-root molecule test --scenario-name versions || { python scripts/closing-lines versions; exit 1; }
+	@python scripts/closing-lines versions # how often 2.2 lost its table, too
+
 # Software emulation where the processor virtualises nothing, as in the Vagrantfile.
 vagrant: export STICKY_DRIVER ?= $(shell grep --quiet --no-messages --extended-regexp '\b(vmx|svm)\b' /proc/cpuinfo && echo kvm || echo qemu)
 vagrant: setup ## the scenario on three VMs; installs Vagrant and libvirt
@@ -84,8 +89,8 @@ test: lint unit molecule $(VMS) ## what CI runs: lint, unit tests, molecule test
 	@python scripts/closing-lines unit default $(VMS)
 	@$(SAY_VMS)
 
-test-all: lint unit molecule twins source $(VMS) ## everything: what CI runs, the broken twins, and a pair from source
-	@python scripts/closing-lines unit default twins source $(VMS)
+test-all: lint unit molecule twins source versions $(VMS) ## everything: what CI runs, the broken twins, from source, every version
+	@python scripts/closing-lines unit default twins source versions $(VMS)
 	@$(SAY_VMS)
 
 clean: ## remove everything that was made: labs, images, environments, caches (packages stay; VMs: vagrant destroy)
@@ -112,4 +117,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule twins source vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule twins source versions vagrant box test test-all clean lock
