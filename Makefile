@@ -60,25 +60,18 @@ molecule: setup $(OLDEST)/installed ## the default scenario, on containers of it
 binaries: setup ## Ubuntu's HAProxy 1.6, 1.8, 2.0, 2.4 and 2.8 judge what is rendered for them: STICKY_UBUNTU_MIRROR=URL make binaries
 	STICKY_BINARIES=ubuntu pytest tests/lab/test_binaries.py --expect-tests=405
 
-twins: setup ## deployments that are wrong on purpose: each must be judged so
-	rm -f .cache/junit/twins.xml
-	scripts/with-root molecule test --scenario-name twins || { python scripts/closing-lines twins; exit 1; }
-	@test -s .cache/junit/twins.xml || { echo "molecule ran no tests: .cache/junit/twins.xml is not there" >&2; exit 1; }
+# Further scenarios, which `make test` leaves out.
+FURTHER := twins source upgrade adopt versions
+twins: ## deployments that are wrong on purpose: each must be judged so
+source: ## a pair from source: 2.6.12, or 1.5 with HAPROXY_15_ARCHIVE=/path
+upgrade: ## a pair under load from 2.6 to 3.0 and 3.2, and back to 3.0
+adopt: ## a pair that was configured by hand comes under the role
+versions: ## pairs with HAProxy 2.2, 2.6, 3.0 and 3.2, alone and with their neighbours
 
-source: setup ## a pair from source: 2.6.12, or 1.5 with HAPROXY_15_ARCHIVE=/path
-	rm -f .cache/junit/source.xml
-	scripts/with-root molecule test --scenario-name source || { python scripts/closing-lines source; exit 1; }
-	@test -s .cache/junit/source.xml || { echo "molecule ran no tests: .cache/junit/source.xml is not there" >&2; exit 1; }
-
-upgrade: setup $(OLDEST)/installed ## a pair under load from 2.6 to 3.0 and 3.2, and back to 3.0
-	rm -f .cache/junit/upgrade.xml
-	scripts/with-root molecule test --scenario-name upgrade || { python scripts/closing-lines upgrade; exit 1; }
-	@test -s .cache/junit/upgrade.xml || { echo "molecule ran no tests: .cache/junit/upgrade.xml is not there" >&2; exit 1; }
-
-adopt: setup ## a pair that was configured by hand comes under the role
-	rm -f .cache/junit/adopt.xml
-	scripts/with-root molecule test --scenario-name adopt || { python scripts/closing-lines adopt; exit 1; }
-	@test -s .cache/junit/adopt.xml || { echo "molecule ran no tests: .cache/junit/adopt.xml is not there" >&2; exit 1; }
+$(FURTHER): setup $(OLDEST)/installed
+	rm -f .cache/junit/$@.xml
+	scripts/with-root molecule test --scenario-name $@ || { python scripts/closing-lines $@; exit 1; }
+	@python scripts/closing-lines $@
 
 # Software emulation where the processor virtualises nothing, as in the Vagrantfile.
 vagrant: export STICKY_DRIVER ?= $(shell grep --quiet --no-messages --extended-regexp '\b(vmx|svm)\b' /proc/cpuinfo && echo kvm || echo qemu)
@@ -97,8 +90,8 @@ test: lint unit molecule $(VMS) ## what CI runs: lint, unit tests, molecule test
 	@python scripts/closing-lines unit default $(VMS)
 	@$(SAY_VMS)
 
-test-all: lint unit molecule twins source upgrade adopt $(VMS) ## everything: what CI runs, and all other scenarios
-	@python scripts/closing-lines unit default twins source upgrade adopt $(VMS)
+test-all: lint unit molecule $(FURTHER) $(VMS) ## everything: what CI runs, and all other scenarios
+	@python scripts/closing-lines unit default $(FURTHER) $(VMS)
 	@$(SAY_VMS)
 
 clean: ## remove everything that was made: labs, images, environments, caches (packages stay; VMs: vagrant destroy)
@@ -125,4 +118,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt versions vagrant box test test-all clean lock

@@ -39,7 +39,7 @@ def test_every_balancer_runs_what_is_intended(topology: Topology, hosts: dict[st
 def test_what_was_not_deployed_deviates(topology: Topology, hosts: dict[str, Host], tmp_path: Path) -> None:
     """The same hosts with variables beside their inventory's, which Ansible renders."""
     first = topology.balancers[0]
-    (tmp_path / "1.yml").symlink_to(Path(INVENTORY, "hosts.yml").resolve())
+    (tmp_path / "1").symlink_to(Path(INVENTORY).resolve())
     variables = {
         "verify_url": "http://127.0.0.1:{{ 8000 + 80 }}",
         "haproxy_session_cookie": "{{ 'OTH' }}ER",

@@ -109,6 +109,19 @@ def test_a_used_port_is_named_and_nothing_is_removed(
     assert f"{LAB}-one" in podman("ps", "--all")
 
 
+def test_ubuntu_without_its_mirror_is_refused(
+    inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman: Callable[..., str]
+) -> None:
+    monkeypatch.delenv("STICKY_UBUNTU_MIRROR", raising=False)
+    changed = json.loads(inventory.read_text())
+    changed["all"]["children"]["web_hosts"]["hosts"]["one"]["lab_suite"] = "noble"
+    (tmp_path / "hosts.yml").write_text(json.dumps(changed))
+    refused = lab(tmp_path / "hosts.yml", "up")
+    assert (refused.rc, refused.changed("localhost")) == (2, 0), refused.output
+    assert "lab_suite noble is Ubuntu's, and this machine's apt knows no mirror" in " ".join(refused.output.split())
+    assert f"{LAB}-one" in podman("ps")
+
+
 def test_a_lab_that_does_not_run_says_what_to_type(tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
     write_inventory(inventory, free_port(), free_port())

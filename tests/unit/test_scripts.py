@@ -50,6 +50,14 @@ def test_a_missing_run_is_named_and_fails(checkout: Path, run: str) -> None:
     assert err.startswith(f"{run}: no tests ran (")
 
 
+def test_a_known_fault_is_said_and_does_not_fail(checkout: Path) -> None:
+    file = checkout / ".cache" / "junit" / f"{RUNS[0]}.xml"
+    case = '<testcase><properties><property name="known fault" value="2 of 20 lost" /></properties></testcase>'
+    file.write_text(file.read_text().replace(" /></testsuites>", f">{case}</testsuite></testsuites>"))
+    counted = f"{3 * len(RUNS)} passed, 0 failed, 0 skipped"
+    assert closing_lines(checkout) == (0, f"known fault: 2 of 20 lost\n{counted}\n", "")
+
+
 @pytest.mark.parametrize(
     ("kind", "counted"),
     [("failures", "1 failed, 0 skipped"), ("errors", "1 failed, 0 skipped"), ("skipped", "0 failed, 1 skipped")],
