@@ -473,15 +473,19 @@ class Worker:
     """A HAProxy with one table, as far as a dump and a restore ask it."""
 
     def __init__(self, rows: dict[str, int]) -> None:
-        self.rows, self.commands = rows, list[str]()
+        self.rows, self.commands, self.lines = rows, list[str](), 0
+        self.version = "3.0.11"
 
     def ask(self, *commands: str) -> str:
+        if commands == ("show info",):
+            return f"Name: HAProxy\nVersion: {self.version}\n"
         if commands == ("show stat",):
             return (ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text()
         if commands == ("show table back-session",):
             rows = (f"0x1: key={key} use=0 exp=1 server_id={number}" for key, number in self.rows.items())
             return "\n".join(["# table: back-session, type: string, size:1048576, used:1", *rows, ""])
         self.commands += commands
+        self.lines += 1
         return ""
 
 
@@ -509,6 +513,16 @@ def test_a_dump_is_restored_but_for_what_is_there_or_can_not_be(
         r"set table back-session key a=b\;c data.server_id 45670222",
         "set table back-session key no-such-server data.server_id 3",
     ]
+
+
+@pytest.mark.parametrize(("version", "lines"), [("1.5.19", 2), ("1.8.8", 1)])
+def test_before_1_8_a_connection_carries_one_row(
+    program: ModuleType, worker: Worker, tmp_path: Path, version: str, lines: int
+) -> None:
+    (tmp_path / "dump").write_text("back-session web-be2 known\nback-session web-be2 other\n")
+    worker.rows, worker.version = {}, version
+    assert program.restore(tmp_path / "dump").startswith("restored: 2 rows;")
+    assert worker.lines == lines
 
 
 def test_a_restore_wins_over_other_rows_if_told_to(program: ModuleType, worker: Worker, tmp_path: Path) -> None:

@@ -111,9 +111,14 @@ def version(program: Path) -> str:
     return found.group(1) if found else "0.0"
 
 
+def parts(found: str) -> tuple[int, ...]:
+    """Give major and minor of a version."""
+    return tuple(map(int, found.split(".")[:2]))
+
+
 def tells_sync(found: str) -> bool:
     """Whether HAProxy of this version can tell whether it is in sync."""
-    return tuple(map(int, found.split(".")[:2])) >= FIRST_TO_TELL
+    return parts(found) >= FIRST_TO_TELL
 
 
 def running_version() -> str:
@@ -438,20 +443,21 @@ def restore(file: Path, over: bool = False) -> str:
         else:
             word = re.sub(r"([ ;])", r"\\\1", key)
             commands.append(f"set table {table} key {word} data.server_id {number}")
-    for batch in batches(commands):
+    # Before 1.8 HAProxy leaves a line once a command has nothing to say (seen with 1.6).
+    for batch in batches(commands, LINE if parts(running_version()) >= (1, 8) else 0):
         if answer := ask_worker(*batch).strip():
             raise PeersError(f"HAProxy did not take a row: {answer[:200]}")
     said = f"restored: {len(commands)} rows; {known} were there"
     return said + f"; left out: {odd} whose key can't be given back, {gone} whose server is no more"
 
 
-def batches(commands: Iterable[str]) -> Iterator[list[str]]:
-    """Give commands in parts that fit a line, with what stands between them."""
+def batches(commands: Iterable[str], line: int = LINE) -> Iterator[list[str]]:
+    """Give commands in parts that fit a line of so many bytes, with what stands between them; at least one at a time."""
     batch: list[str] = []
     length = 0
     for command in commands:
         added = len(command.encode(errors="surrogateescape")) + len(";@1 ")
-        if batch and length + added > LINE:
+        if batch and length + added > line:
             yield batch
             batch, length = [], 0
         batch.append(command)
