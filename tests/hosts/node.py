@@ -29,10 +29,11 @@ class Node:
             yield cls(balancer.name, RuntimeApi(host, balancer.socket), client)
 
     def bindings(self, table: str, keys: Iterable[str]) -> dict[str, str | None]:
-        """Return the server of each key, None where it has no row."""
+        """Return the server of each key, None where it has no row; `table` is a backend's."""
         keys = list(keys)
         rows = self.api.rows(table, keys)
-        return {key: rows[key].server if key in rows else None for key in keys}
+        names = {server.id: server.name for server in self.api.servers(table)}  # before 2.0 rows have ids alone
+        return {key: rows[key].server or names.get(rows[key].server_id or 0) if key in rows else None for key in keys}
 
     def await_sync(self, table: str) -> None:
         """Wait until the process has learnt all it could: before, a reload loses the table."""

@@ -186,7 +186,7 @@ class TestChanges(Pair):
 
 
 def is_joined(node: Node) -> bool:
-    (section,) = node.api.peers()
+    (section,) = node.api.peers() or []
     return section.in_sync and [peer.last_status for peer in section.peers if not peer.local] == ["ESTA"] * 3
 
 

@@ -452,7 +452,7 @@ def restore(file: Path, over: bool = False) -> str:
 
 
 def batches(commands: Iterable[str], line: int = LINE) -> Iterator[list[str]]:
-    """Give commands in parts that fit a line of so many bytes, with what stands between them; at least one at a time."""
+    """Give commands in parts that fit a line of so many bytes, with what stands between them; at least one each."""
     batch: list[str] = []
     length = 0
     for command in commands:
