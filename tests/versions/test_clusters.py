@@ -89,11 +89,13 @@ class Pair:
     """Two balancers of one version."""
 
     @pytest.fixture(scope="class", params=PAIRS)
-    def pair(self, request: pytest.FixtureRequest) -> str:
+    @classmethod
+    def pair(cls, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
     @pytest.fixture(scope="class")
-    def inventory(self, pair: str, deploy: Deploy) -> str:
+    @classmethod
+    def inventory(cls, pair: str, deploy: Deploy) -> str:
         return deploy(pair)
 
 
@@ -118,7 +120,8 @@ class TestLoss:
     """A known fault of HAProxy's own: 2.2 loses the whole table in some ordinary reloads (2.6 and later: in none)."""
 
     @pytest.fixture(scope="class")
-    def inventory(self, deploy: Deploy) -> str:
+    @classmethod
+    def inventory(cls, deploy: Deploy) -> str:
         return deploy(LOSES)
 
     def test_a_lost_table_is_judged_a_failure_and_all_else_holds(
@@ -142,12 +145,14 @@ class TestNeighbours:
     """Two pairs of neighbouring versions are one cluster of four."""
 
     @pytest.fixture(scope="class", params=NEIGHBOURS, ids="+".join)
-    def pairs(self, request: pytest.FixtureRequest) -> tuple[str, str]:
+    @classmethod
+    def pairs(cls, request: pytest.FixtureRequest) -> tuple[str, str]:
         older, newer = request.param
         return older, newer
 
     @pytest.fixture(scope="class")
-    def inventory(self, pairs: tuple[str, str], deploy: Deploy) -> str:
+    @classmethod
+    def inventory(cls, pairs: tuple[str, str], deploy: Deploy) -> str:
         return deploy(*pairs)
 
     def test_every_balancer_is_in_sync_with_its_three_peers(self, pairs: tuple[str, str], nodes: list[Node]) -> None:
