@@ -245,6 +245,15 @@ def test_a_restart_is_due_for_other_arguments(running: ModuleType) -> None:
     assert not running.has_arguments(os.getpid())
 
 
+def test_a_restart_is_due_for_a_master_socket_too_many(running: ModuleType) -> None:
+    """The other arguments are all there; a version without `-S` would end at it when it is re-executed."""
+    with subprocess.Popen(["/bin/sh", "-c", "read x", "-S", "/m", "-L", "lb-1"], stdin=subprocess.PIPE) as process:
+        for text, fits in (('EXTRAOPTS="-L lb-1"\n', False), ('EXTRAOPTS="-S /m -L lb-1"\n', True)):
+            running.ENVIRONMENT.write_text(text)
+            assert running.has_arguments(process.pid) == fits
+        process.communicate()
+
+
 def test_a_restart_is_due_for_another_program(running: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     assert running.has_program(os.getpid())
     monkeypatch.setattr(running, "started_program", lambda: Path("/opt/haproxy/current/sbin/haproxy"))
@@ -347,7 +356,7 @@ def answering(old: ModuleType, tmp_path: Path) -> Iterator[ModuleType]:
                     client, _ = server.accept()
                     with client:
                         client.recv(100)
-                        client.sendall(b"Name: HAProxy\nVersion: 1.5.19\nPid: 4711\nUptime: 0d\n\n")
+                        client.sendall(b"Name: HAProxy\nVersion: 1.5.19\nPid: 4711\nUptime_sec: 12\n\n")
 
         threading.Thread(target=answer, daemon=True).start()
         yield old
@@ -360,8 +369,24 @@ def test_before_2_0_the_stats_socket_tells_who_serves(answering: ModuleType) -> 
 
 
 def test_before_2_0_the_old_process_is_not_the_new_one(answering: ModuleType) -> None:
-    with pytest.raises(answering.PeersError, match=r"no new process answered on the stats socket within 0\.1 s"):
+    with pytest.raises(answering.PeersError, match=r"no new process that is 12 s old answered .* within 0\.1 s"):
         answering.wait_until_ready(0.1, not_worker=4711)
+
+
+def test_before_2_0_a_process_is_in_sync_by_its_age(answering: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "RESYNC_SECONDS", 13)
+    assert answering.serving_pid() == 4711
+    with pytest.raises(answering.PeersError, match="13 s old"):
+        answering.wait_until_ready(0.1, not_worker=4710)
+
+
+def test_before_2_0_a_process_answers_where_it_was_told_to_before(answering: ModuleType) -> None:
+    """Its configuration was replaced, with another stats socket."""
+    text = answering.CONFIGURATION.read_text()
+    answering.CONFIGURATION.write_text(text.replace("admin.sock", "moved.sock"))
+    assert answering.serving_pid() == 0
+    answering.last_good(answering.CONFIGURATION).write_text(text)
+    assert answering.serving_pid() == 4711
 
 
 def test_before_2_0_nobody_serves_where_nobody_answers(old: ModuleType) -> None:
@@ -515,6 +540,15 @@ def test_a_dump_is_restored_but_for_what_is_there_or_can_not_be(
     ]
 
 
+@pytest.mark.parametrize(("version", "left_out"), [("1.5.19", 1), ("1.6.3", 0)])
+def test_1_5_is_not_given_a_key_at_which_it_would_end_the_command(
+    program: ModuleType, worker: Worker, tmp_path: Path, version: str, left_out: int
+) -> None:
+    (tmp_path / "dump").write_text("back-session web-be2 a;b\n")
+    worker.rows, worker.version = {}, version
+    assert f"; left out: {left_out} whose key" in program.restore(tmp_path / "dump")
+
+
 @pytest.mark.parametrize(("version", "lines"), [("1.5.19", 2), ("1.8.8", 1)])
 def test_before_1_8_a_connection_carries_one_row(
     program: ModuleType, worker: Worker, tmp_path: Path, version: str, lines: int
@@ -583,6 +617,16 @@ LOOKS: dict[str, tuple[list[list[str]], tuple[int, int]]] = {
 def said(*balancers: list[str]) -> dict[str, str]:
     """Gives what balancers said."""
     return {f"lb-{number}": "\n".join(["2.6.12", *rows]) for number, rows in enumerate(balancers)}
+
+
+def test_a_row_less_is_one_that_is_missing_in_a_large_table(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where balancers tell a part of their rows, one that lacks a row tells of one further away."""
+    monkeypatch.setattr(program, "COMPARED", 3)
+    text = program.compare(said(["t 1 a", "t 2 b", "t 3 c"], ["t 1 a", "t 3 c", "t 4 d"]), "")
+    figures = json.loads(text.splitlines()[0])
+    assert (figures["missing"], figures["moved"]) == (1, 0)
 
 
 @pytest.mark.parametrize("look", LOOKS)

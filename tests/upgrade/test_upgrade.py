@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,17 @@ def words(run: Run) -> str:
     return " ".join(run.output.split())
 
 
+def has_all(node: Node) -> bool:
+    return None not in node.bindings(TABLE, SESSIONS).values()
+
+
 def planted(nodes: list[Node]) -> dict[str, str | None]:
     """Gives the servers of some sessions, which are asked first."""
     for session in SESSIONS:
         random.choice(nodes).client.ask(session)
+    for node in nodes:
+        wait_for(f"{node.name} to have every row", partial(has_all, node))
     found = nodes[0].bindings(TABLE, SESSIONS)
-    assert None not in found.values()
     assert nodes[1].bindings(TABLE, SESSIONS) == found
     return found
 

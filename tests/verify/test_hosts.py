@@ -198,15 +198,17 @@ def test_an_answer_that_is_broken_off_is_none(host: Host, api: str) -> None:
 def test_an_answer_of_a_haproxy_before_1_8_has_no_end_of_its_own(
     host: Host, haproxy: Callable[[dict[str, bytes]], str]
 ) -> None:
-    answers = {"clear": b"", "row": b"0x1: key=1\n", "cut": b"0x1: ke"}
+    clear, row, cut = "clear table t key 1 ", "show table t key 1 ", "show table t key 2 "
+    answers = {clear: b"", row: b"0x1: key=1\n", cut: b"0x1: ke", "show table t": b"0x1: key=1\n"}
     old = haproxy(answers | {"show info": b"Version: 1.6.3\n\n"})
-    assert host.cli(old, ["clear", "row"]) == ["", "0x1: key=1\n"]
-    with pytest.raises(HostError, match="broke off"):
-        host.cli(old, ["cut"])
+    assert host.cli(old, [clear, row]) == ["", "0x1: key=1\n"]
+    for broken in (cut, "show table t"):
+        with pytest.raises(HostError, match="broke off"):
+            host.cli(old, [broken])
     for info in (b"Version: 1.8.8\n\n", b"Version: 1.6.3\n", b""):
         other = haproxy(answers | {"show info": info})
         with pytest.raises(HostError, match="broke off"):
-            host.cli(other, ["clear"])
+            host.cli(other, [clear])
 
 
 def test_a_socket_that_is_not_there(host: Host) -> None:

@@ -19,7 +19,9 @@ CORE = ("story", "issued", "sync", "at-once", "restart", "crash", "partition")
 def test_the_core_scenarios_hold(tmp_path: Path) -> None:
     told = sticky_verify(tmp_path, "--only", ",".join(CORE))
     assert told.rc == 0, told.output
-    assert told.output.strip().splitlines()[-1].startswith(f"PASS: {len(CORE)} scenarios held (")
+    held = len(CORE) - told.output.count("\nnot applicable: ")  # HAProxy before 2.0 can't offer all
+    assert held >= len(CORE) - 1, told.output
+    assert told.output.strip().splitlines()[-1].startswith(f"PASS: {held} scenarios held (")
     assert "haproxy-1: s00001 - Backend " in told.output
 
 

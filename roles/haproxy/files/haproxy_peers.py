@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 UNIT = "haproxy.service"
@@ -36,6 +37,9 @@ ENVIRONMENT = SYSCONFIG if SYSCONFIG.exists() else Path("/etc/default/haproxy")
 MASTER_SOCKET = "/run/haproxy-master.sock"
 IN_SYNC = 0x3
 FIRST_TO_TELL = (2, 0)  # has `show peers`; the master socket is of 1.9
+# Before 2.0 nothing tells when the resync is over: by then it is, whoever answered (PEER_RESYNC_TIMEOUT in HAProxy's
+# src/peers.c: 5 s for the old process, 5 s for the other peers).
+RESYNC_SECONDS = 12
 POLL_SECONDS = 0.2
 COMMAND_SECONDS = 60
 LINE = 8000  # bytes of commands on a line; HAProxy takes 16 kB, less its own
@@ -86,7 +90,7 @@ def ask_worker(*commands: str) -> str:
     try:
         return ask(";".join(f"@1 {command}" for command in commands))
     except OSError:
-        return ask(";".join(commands), stats_socket())
+        return ask_stats_socket(";".join(commands))
 
 
 def property_of_unit(name: str) -> str:
@@ -140,19 +144,26 @@ def serving_pid() -> int:
     return worker_pid() if tells_sync(version(binary())) else pid_by_stats_socket()
 
 
-def pid_by_stats_socket() -> int:
-    """Give the process id that answers on the configuration's first stats socket; 0 if none does."""
+def pid_by_stats_socket(seconds: int = 0) -> int:
+    """Give the process id that answers on the stats socket; 0 if none does that is at least so many seconds old."""
     try:
-        found = re.search(r"^Pid: (\d+)", ask("show info", stats_socket()), re.MULTILINE)
+        told = dict(re.findall(r"^(Pid|Uptime_sec): (\d+)", ask_stats_socket("show info"), re.MULTILINE))
     except OSError:
         return 0
-    return int(found.group(1)) if found else 0
+    return int(told["Pid"]) if int(told.get("Uptime_sec", 0)) >= seconds else 0
 
 
-def stats_socket() -> str:
-    """Give the path of the configuration's first stats socket."""
-    for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)", CONFIGURATION.read_text(), re.MULTILINE)[:1]:
-        return str(address)
+def ask_stats_socket(command: str) -> str:
+    """Send one command to the configuration's first stats socket; to that of the last good one, if it runs still."""
+    asked = 0
+    for file in (CONFIGURATION, last_good(CONFIGURATION)):
+        text = file.read_text() if file.exists() else ""
+        for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)", text, re.MULTILINE)[:1]:
+            asked += 1
+            with suppress(OSError):
+                return ask(command, str(address))
+    if asked:
+        raise OSError("no process answers on the stats socket")
     raise PeersError(f"{CONFIGURATION} has no `stats socket PATH`, by which HAProxy before 2.0 is known to serve")
 
 
@@ -208,11 +219,17 @@ def not_checked(program: Path, expected: str) -> str:
     return f"{program} is HAProxy {version(program)}, and {expected} comes"
 
 
-def keep_last_good(configuration: Path, program: Path) -> None:
+def last_good(configuration: Path) -> Path:
+    """Give where the last good configuration is kept."""
+    return configuration.with_name(f"{configuration.name}.last-good")
+
+
+def keep_last_good(configuration: Path, local_peer: str, program: Path) -> None:
     """Copy the configuration that is about to be replaced to NAME.last-good, if HAProxy would take it."""
-    if run(str(program), "-c", "-f", str(configuration)).returncode != 0:
+    arguments = ["-L", local_peer] if local_peer else []
+    if run(str(program), "-c", "-f", str(configuration), *arguments).returncode != 0:
         return
-    kept = configuration.with_name(f"{configuration.name}.last-good")
+    kept = last_good(configuration)
     temporary = kept.with_name(f".{kept.name}.new")
     shutil.copy2(configuration, temporary)
     temporary.replace(kept)
@@ -267,9 +284,11 @@ def wait_until_ready(bound: float, not_worker: int = 0, every_peer: bool = False
     if tells_sync(version(binary())):
         return wait_until_in_sync(bound, not_worker, every_peer)
     deadline = time.monotonic() + bound
-    while pid_by_stats_socket() in (0, not_worker):
+    while pid_by_stats_socket(RESYNC_SECONDS) in (0, not_worker):
         if time.monotonic() > deadline:
-            raise PeersError(f"no new process answered on the stats socket within {bound:g} s")
+            raise PeersError(
+                f"no new process that is {RESYNC_SECONDS} s old answered on the stats socket within {bound:g} s"
+            )
         time.sleep(POLL_SECONDS)
     return ""
 
@@ -362,7 +381,9 @@ def bindings() -> Iterator[tuple[str, str, str]]:
 
 
 def digests(rows: Iterable[tuple[str, str, str]], most: int = COMPARED) -> list[str]:
-    """Give `TABLE DIGEST SERVER` of each row, for balancers to be compared by; a session can't be read from it.
+    """Give `TABLE DIGEST SERVER` of each row, for balancers to be compared by.
+
+    A session can't be read from it, but an address or a number can be found by trying all of them.
 
     Of a larger table those `most` rows whose digests are the least: the same ones on each balancer.
     """
@@ -373,6 +394,24 @@ def digests(rows: Iterable[tuple[str, str, str]], most: int = COMPARED) -> list[
     return [row for found in tables.values() for row in heapq.nsmallest(most, found)]
 
 
+def ends(told: dict[str, str]) -> dict[str, str]:
+    """Give `TABLE DIGEST` up to which every balancer told its rows, of each table that has more."""
+    found: dict[str, str] = {}
+    for said in told.values():
+        tables: dict[str, list[str]] = {}
+        for row in said.splitlines()[1:]:
+            tables.setdefault(row.split(" ")[0], []).append(row.rpartition(" ")[0])
+        for table, keys in tables.items():
+            if len(keys) >= COMPARED:
+                found[table] = min(max(keys), found.get(table, max(keys)))
+    return found
+
+
+def within(rows: list[str], last: dict[str, str]) -> set[str]:
+    """Give the rows up to those ends: with a row less, a balancer tells of one further away instead."""
+    return {row for row in rows if row.rpartition(" ")[0] <= last.get(row.split(" ")[0], row)}
+
+
 def compare(told: dict[str, str], before: str) -> str:
     """Say what is unlike in the rows that balancers told, by name; on the first line in figures, then row by row.
 
@@ -381,7 +420,7 @@ def compare(told: dict[str, str], before: str) -> str:
         before: what this function said of an earlier look: only what was unlike then is still of interest. A row that
             is on its way, or was bound anew between two balancers' answers, is no difference a moment later.
     """
-    rows = {name: set(said.splitlines()[1:]) for name, said in told.items()}
+    rows = {name: within(said.splitlines()[1:], ends(told)) for name, said in told.items()}
     everywhere = [row for row in next(iter(rows.values())) if all(row in others for others in rows.values())]
     unlike = {row for found in rows.values() for row in found}.difference(everywhere)
     looks = 1
@@ -436,7 +475,8 @@ def restore(file: Path, over: bool = False) -> str:
         number = int(server[1:]) if re.fullmatch(r"#\d+", server) else ids.get((table, server))
         if there.get((table, key)) == server or ((table, key) in there and not over):
             known += 1
-        elif not key or "\\" in key:  # printed by letters: HAProxy would not read it back as the same key
+        elif not key or "\\" in key or (";" in key and parts(running_version()) < (1, 6)):
+            # Printed by letters, HAProxy would not read it back as the same key; and 1.5 ends a command at each `;`.
             odd += 1
         elif number is None:
             gone += 1
@@ -530,6 +570,8 @@ def has_arguments(master: int) -> bool:
     """Whether the running master has the arguments that the unit's environment file gives."""
     arguments = Path(f"/proc/{master}/cmdline").read_text().split("\0")
     wanted = extra_options()
+    if ("-S" in arguments) != ("-S" in wanted):
+        return False  # a version that does not know it would end at it
     return any(arguments[i : i + len(wanted)] == wanted for i in range(len(arguments)))
 
 
@@ -605,7 +647,7 @@ def main() -> int:
                     return 0
             check(arguments.file, arguments.local_peer, program)
             if arguments.replaces and arguments.replaces.exists():
-                keep_last_good(arguments.replaces, program)
+                keep_last_good(arguments.replaces, arguments.local_peer, program)
             return 0
         if arguments.command == "rows":
             print("\n".join([running_version(), *digests(bindings())]))
