@@ -24,10 +24,10 @@ def write_inventory(file: Path, ssh: int, web: int) -> None:
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(file.parent / "key" / "id_ed25519"),
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
-        "lab_address": "10.133.39.10",
+        "lab_address": "10.133.42.10",
         "lab_publish": [f"{web}:80"],
     }
-    variables = {"lab_name": LAB, "lab_subnet": "10.133.39.0/24", "reachable_hint": "Type this."}
+    variables = {"lab_name": LAB, "lab_subnet": "10.133.42.0/24", "reachable_hint": "Type this."}
     groups = {"web_hosts": {"hosts": {"one": host}}}
     file.write_text(json.dumps({"all": {"vars": variables, "children": groups}}))
 
@@ -119,7 +119,7 @@ def test_ubuntu_without_its_mirror_is_refused(
     refused = lab(tmp_path / "hosts.yml", "up")
     assert (refused.rc, refused.changed("localhost")) == (2, 0), refused.output
     assert "lab_suite noble is Ubuntu's, and this machine's apt knows no mirror" in " ".join(refused.output.split())
-    assert f"{LAB}-one" in podman("ps")
+    assert f"{LAB}-one" in podman("ps", "--all")
 
 
 def test_a_lab_that_does_not_run_says_what_to_type(tmp_path: Path) -> None:
