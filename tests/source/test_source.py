@@ -139,6 +139,11 @@ def test_another_release_and_back_keep_every_session(balancers: list[Host], node
         wait_for(f"{node.name} to have every row", partial(has_all, node, sessions))
     planted = nodes[0].bindings(TABLE, sessions)
     masters = [running(balancer)[1] for balancer in balancers]
+    if OLD:
+        refused = deploy(**NEWER)
+        assert refused.rc == 2, refused.output
+        assert "no peer understands both, and every session would be lost" in " ".join(refused.output.split())
+        assert [running(balancer)[1] for balancer in balancers] == masters
     for version, variables in ((NEWER["haproxy_version"], NEWER), (VERSION, {})):
         run = play("playbooks/upgrade.yml", "-e", json.dumps(variables), seconds=UPGRADE_SECONDS)
         assert run.rc == 0, run.output

@@ -389,6 +389,37 @@ def test_before_2_0_a_process_answers_where_it_was_told_to_before(answering: Mod
     assert answering.serving_pid() == 4711
 
 
+@pytest.mark.parametrize(("coming", "refused"), [("1.5.18", False), ("1.6.0", True), ("3.0.11", True)])
+def test_1_5_is_not_left_without_its_sessions(
+    answering: ModuleType, monkeypatch: pytest.MonkeyPatch, coming: str, refused: bool
+) -> None:
+    monkeypatch.setattr(answering, "MASTER_SOCKET", "/no/such/socket")
+    monkeypatch.setattr(answering, "version", lambda of: coming)
+    if refused:
+        with pytest.raises(
+            answering.PeersError, match=f"1.5.19 runs and {coming} is installed; no peer understands both"
+        ):
+            answering.refuse_to_lose_all()
+    else:
+        answering.refuse_to_lose_all()
+
+
+def test_a_process_that_is_not_there_loses_nothing(old: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(old, "MASTER_SOCKET", "/no/such/socket")
+    old.refuse_to_lose_all()
+    old.CONFIGURATION.write_text("global\n")
+    old.refuse_to_lose_all()
+
+
+def test_before_a_change_the_running_version_counts(answering: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program is in place already."""
+    monkeypatch.setattr(answering, "MASTER_SOCKET", "/no/such/socket")
+    monkeypatch.setattr(answering, "version", lambda of: "3.0.11")
+    assert answering.wait_until_ready(1) == ""
+    with pytest.raises(answering.PeersError, match="in sync with its peers"):
+        answering.wait_until_ready(0.1, not_worker=4710)
+
+
 def test_before_2_0_nobody_serves_where_nobody_answers(old: ModuleType) -> None:
     assert old.serving_pid() == 0
 

@@ -37,6 +37,7 @@ ENVIRONMENT = SYSCONFIG if SYSCONFIG.exists() else Path("/etc/default/haproxy")
 MASTER_SOCKET = "/run/haproxy-master.sock"
 IN_SYNC = 0x3
 FIRST_TO_TELL = (2, 0)  # has `show peers`; the master socket is of 1.9
+FIRST_TO_SPEAK = (1, 6)  # the peers protocol that all later versions understand
 # Before 2.0 nothing tells when the resync is over: by then it is, whoever answered (PEER_RESYNC_TIMEOUT in HAProxy's
 # src/peers.c: 5 s for the old process, 5 s for the other peers).
 RESYNC_SECONDS = 12
@@ -126,12 +127,12 @@ def tells_sync(found: str) -> bool:
 
 
 def running_version() -> str:
-    """Give the version of the current worker, as it tells it itself; 0.0 if it does not."""
+    """Give the version of the current worker, as it tells it itself; that of the program if it does not."""
     try:
         found = re.search(r"^Version: (\d[\d.]*\d)", ask_worker("show info"), re.MULTILINE)
-    except OSError:
-        return "0.0"
-    return found.group(1) if found else "0.0"
+    except (OSError, PeersError):
+        return version(binary())
+    return found.group(1) if found else version(binary())
 
 
 def master_pid() -> int:
@@ -281,7 +282,8 @@ def wait_until_ready(bound: float, not_worker: int = 0, every_peer: bool = False
     Raises:
         PeersError: not within `bound` seconds.
     """
-    if tells_sync(version(binary())):
+    # Before a change it is the process that counts: another program may be in place already.
+    if tells_sync(version(binary()) if not_worker else running_version()):
         return wait_until_in_sync(bound, not_worker, every_peer)
     deadline = time.monotonic() + bound
     while pid_by_stats_socket(RESYNC_SECONDS) in (0, not_worker):
@@ -581,8 +583,29 @@ def started(pid: int) -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def apply(bound: float) -> tuple[str, str]:
-    """Bring the running HAProxy to what is configured; give what was done, and `show peers`."""
+def refuse_to_lose_all() -> None:
+    """Refuse another version whose peers do not understand those of the running one.
+
+    Raises:
+        PeersError: always where it is so; playbooks/upgrade.yml carries the sessions over.
+    """
+    running, coming = running_version(), version(binary())
+    if (parts(running) < FIRST_TO_SPEAK) != (parts(coming) < FIRST_TO_SPEAK):
+        raise PeersError(
+            f"HAProxy {running} runs and {coming} is installed; no peer understands both, and every session would be"
+            " lost. playbooks/upgrade.yml carries them over (docs/upgrade.md). To lose them: `haproxy-peers restart`"
+        )
+
+
+def apply(bound: float, carried: bool = False) -> tuple[str, str]:
+    """Bring the running HAProxy to what is configured; give what was done, and `show peers`.
+
+    Args:
+        bound: seconds, of each wait.
+        carried: whether the sessions are carried over to a version whose peers do not understand the running one's.
+    """
+    if master_pid() and not carried:
+        refuse_to_lose_all()
     # Before anything is asked of the master socket: the running process may have none yet.
     reason = ""
     if (master := master_pid()) and not has_program(master):
@@ -627,7 +650,8 @@ def main() -> int:
     checks.add_argument("--replaces", type=Path, help="the file that is replaced next; kept as FILE.last-good if good")
     waits = commands.add_parser("wait", help="wait until the tables are in sync with the peers")
     waits.add_argument("--every-peer", action="store_true", help="and until every peer has a session with this one")
-    commands.add_parser("apply", help="reload or restart if what runs is not what is configured")
+    applies = commands.add_parser("apply", help="reload or restart if what runs is not what is configured")
+    applies.add_argument("--carried", action="store_true", help="also to a version whose peers don't understand these")
     commands.add_parser("reload", help="reload once in sync, and wait until in sync again")
     commands.add_parser("restart", help="restart once in sync, and wait until in sync again")
     commands.add_parser("rows", help="the version, and a digest of each row with its server: to compare balancers by")
@@ -659,7 +683,7 @@ def main() -> int:
             print(dump(arguments.file) if arguments.command == "dump" else restore(arguments.file, arguments.over))
             return 0
         if arguments.command == "apply":
-            done, peers = apply(arguments.timeout)
+            done, peers = apply(arguments.timeout, arguments.carried)
         elif arguments.command == "wait":
             done = "in sync" if tells_sync(version(binary())) else "serving"
             peers = wait_until_ready(arguments.timeout, every_peer=arguments.every_peer)
