@@ -1,8 +1,15 @@
-"""What all tests share: the number of tests that ran is asserted, so that none goes missing silently."""
+"""What all tests share: their number is asserted, so that none goes missing silently; the balancers of a deployment."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from deployment import INVENTORY, connect
+from node import Node
+from testinfra.host import Host
+
+from verify.inventory import balancers_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,3 +28,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if passed != expected:
         reporter.write_line(f"{passed} tests passed, but {expected} were expected (--expect-tests)", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def balancers() -> list[Host]:
+    """Give the balancers of the inventory, by testinfra."""
+    return [connect(balancer.name) for balancer in balancers_of(INVENTORY)]
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[list[Node]]:
+    """Give the balancers as the verifier sees them."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(Node.of(balancer)) for balancer in balancers_of(INVENTORY)]

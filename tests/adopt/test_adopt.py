@@ -1,32 +1,18 @@
 """A hand-written pair with traffic comes under the role: by its own file, then by variables that say the same."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from deployment import INVENTORY, ROOT, Run, connect, play, run
+from deployment import INVENTORY, ROOT, Run, play, run
 from node import Node
 from testinfra.host import Host
 from traffic import Traffic, traffic
 
-from verify.inventory import balancers_of
-
 BY_HAND = ROOT / "molecule/adopt/haproxy.cfg"
 VARIABLES = ("-e", f"@{Path(__file__).parent}/variables.yml")
 SECRET = "swordfish"
-
-
-@pytest.fixture(scope="module")
-def balancers() -> list[Host]:
-    return [connect(balancer.name) for balancer in balancers_of(INVENTORY)]
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[list[Node]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(Node.of(balancer)) for balancer in balancers_of(INVENTORY)]
 
 
 def verify(folder: Path, command: str, *arguments: str) -> None:

@@ -3,17 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deployment import INVENTORY, Run, connect, play
-from node import Node
 from testinfra.host import Host
-
-from verify.inventory import balancers_of
 
 
 @pytest.fixture(scope="session")
@@ -57,15 +53,3 @@ def variables(inventory: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
 @pytest.fixture(scope="session")
 def web(group: Callable[[str], list[str]]) -> Host:
     return connect(group("web_hosts")[0])
-
-
-@pytest.fixture(scope="session")
-def balancers(group: Callable[[str], list[str]]) -> list[Host]:
-    return [connect(name) for name in group("balancers")]
-
-
-@pytest.fixture(scope="session")
-def nodes() -> Iterator[list[Node]]:
-    """Give the balancers as the verifier sees them."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(Node.of(balancer)) for balancer in balancers_of(INVENTORY)]

@@ -6,13 +6,11 @@ import os
 import random
 import re
 import tarfile
-from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
-from deployment import INVENTORY, ROOT, Run, connect, play, sticky_verify, wait_for
+from deployment import INVENTORY, ROOT, Run, play, sticky_verify, wait_for
 from node import Node
 from testinfra.host import Host
 
@@ -45,17 +43,6 @@ def version_of(archive: str | None) -> str:
 
 VERSION = version_of(ARCHIVE)
 OLD, BEFORE_1_9 = (tuple(map(int, VERSION.split(".")[:2])) < first for first in ((1, 8), (1, 9)))
-
-
-@pytest.fixture(scope="module")
-def balancers() -> list[Host]:
-    return [connect(balancer.name) for balancer in balancers_of(INVENTORY)]
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[list[Node]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(Node.of(balancer)) for balancer in balancers_of(INVENTORY)]
 
 
 def deploy(**variables: str) -> Run:

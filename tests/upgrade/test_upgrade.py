@@ -4,36 +4,22 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import INVENTORY, ROOT, Run, connect, play, run, wait_for
+from deployment import INVENTORY, ROOT, Run, play, run, wait_for
 from node import Node
 from testinfra.host import Host
 from traffic import traffic
-
-from verify.inventory import balancers_of
 
 TABLE = "back-session"
 SESSIONS = [f"carried-{number}" for number in range(40)]
 STEPS = [("2.6", "3.0", "trixie"), ("3.0", "3.2", "forky"), ("3.2", "3.0", "trixie")]
 UPGRADE_SECONDS = 1800  # apt replaces Debian 12's libc6 and more, twice, on a machine that may have other work
 VERIFY = [sys.executable, "-m", "verify"]
-
-
-@pytest.fixture(scope="module")
-def balancers() -> list[Host]:
-    return [connect(balancer.name) for balancer in balancers_of(INVENTORY)]
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[list[Node]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(Node.of(balancer)) for balancer in balancers_of(INVENTORY)]
 
 
 @pytest.fixture(scope="module")
