@@ -25,14 +25,7 @@ VERIFY = [sys.executable, "-m", "verify"]
 @pytest.fixture(scope="module")
 def mirror() -> str:
     """Gives Debian's mirror as this machine's own apt knows it."""
-    said = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return next(line.split("|")[2] for line in said.stdout.splitlines() if line.startswith("Debian|Debian|"))
+    return subprocess.check_output([ROOT / "scripts/debian-mirror"], text=True, timeout=60).strip()
 
 
 def upgrade(**variables: object) -> Run:
