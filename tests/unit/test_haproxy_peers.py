@@ -674,3 +674,13 @@ def test_only_what_is_unlike_at_every_look_counts(program: ModuleType) -> None:
     second = program.compare(said(["t 1 a", "t 3 c", "t 4 d"], ["t 1 b", "t 3 c"]), first)
     figures = json.loads(second.splitlines()[0])
     assert (figures["moved"], figures["missing"], figures["looks"]) == (1, 0, 2)
+
+
+# --- what an operator does -----------------------------------------------------------------------------
+
+
+def test_1_5_drains_no_server_by_command(program: ModuleType, worker: Worker) -> None:
+    worker.version = "1.5.19"
+    with pytest.raises(program.PeersError, match=r"HAProxy 1\.5\.19 drains no server by command"):
+        program.set_servers(["web-be1"], "drain")
+    assert worker.commands == []

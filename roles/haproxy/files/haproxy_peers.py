@@ -25,6 +25,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ MASTER_SOCKET = "/run/haproxy-master.sock"
 IN_SYNC = 0x3
 FIRST_TO_TELL = (2, 0)  # has `show peers`; the master socket is of 1.9
 FIRST_TO_SPEAK = (1, 6)  # the peers protocol that all later versions understand
+FIRST_TO_DRAIN = (1, 6)  # has `set server ... state`
 # Before 2.0 nothing tells when the resync is over: by then it is, whoever answered (PEER_RESYNC_TIMEOUT in HAProxy's
 # src/peers.c: 5 s for the old process, 5 s for the other peers).
 RESYNC_SECONDS = 12
@@ -264,10 +266,14 @@ def unsynced_sections(show_peers: str) -> list[str]:
     return [name for name, flags in found if int(flags, 16) & IN_SYNC != IN_SYNC]
 
 
+def remote_peers(show_peers: str) -> list[tuple[str, str, str]]:
+    """Give name, address and last status of each remote peer."""
+    return re.findall(r"^\s+0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) .*?\blast_status=(\S+)", show_peers, re.MULTILINE)
+
+
 def silent_peers(show_peers: str) -> list[str]:
     """Give a sentence for each remote peer without an established session."""
-    found = re.findall(r"^\s+0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) .*?\blast_status=(\S+)", show_peers, re.MULTILINE)
-    silent = [peer for peer in found if peer[2] != "ESTA"]
+    silent = [peer for peer in remote_peers(show_peers) if peer[2] != "ESTA"]
     return [f"peer {name} at {address} does not answer ({status})" for name, address, status in silent]
 
 
@@ -508,6 +514,45 @@ def batches(commands: Iterable[str], line: int = LINE) -> Iterator[list[str]]:
         yield batch
 
 
+# --- what an operator sees and does ---------------------------------------------------------------
+
+
+def overview() -> str:
+    """Give the version, the rows of each shared table by server, and the state of each remote peer."""
+    counts = Counter((table, server) for table, _, server in bindings())
+    rows = [f"HAProxy {running_version()}"]
+    for table in synced_tables(CONFIGURATION.read_text()):
+        found = sorted((server, count) for (own, server), count in counts.items() if own == table)
+        by_server = ", ".join(f"{server}: {count}" for server, count in found)
+        rows.append(f"table {table}: {sum(count for _, count in found)} rows" + (f" ({by_server})" if found else ""))
+    peers = ask_worker("show peers") if tells_sync(running_version()) else ""
+    rows += [f"peer {name} at {address}: {status}" for name, address, status in remote_peers(peers)]
+    rows += [f"peers section {name}: not in sync" for name in unsynced_sections(peers)]
+    return "\n".join(rows)
+
+
+def set_servers(names: list[str], state: str) -> str:
+    """Have servers drained (sessions stay, new ones go elsewhere), or ready again; say which.
+
+    Args:
+        names: servers, in whichever backend, or BACKEND/SERVER.
+        state: `drain` or `ready`, as HAProxy's `set server` knows them. A reload forgets it.
+
+    Raises:
+        PeersError: there is no such server (no other is touched then), or HAProxy refuses.
+    """
+    if parts(running_version()) < FIRST_TO_DRAIN:
+        raise PeersError(f"HAProxy {running_version()} drains no server by command; 1.6 and up do. Give it weight 0")
+    servers = {f"{backend}/{name}": name for (backend, _), name in servers_of(ask_worker("show stat")).items()}
+    if unknown := set(names).difference(servers, servers.values()):
+        raise PeersError(f"no server {', '.join(sorted(unknown))}; there are {', '.join(sorted(servers))}")
+    chosen = [path for path, name in servers.items() if name in names or path in names]
+    for path in chosen:
+        if answer := ask_worker(f"set server {path} state {state}").strip():
+            raise PeersError(f"HAProxy did not set {path} to {state}: {answer}")
+    return f"{state}: {', '.join(chosen)}"
+
+
 # --- reload and restart ---------------------------------------------------------------------------
 
 
@@ -660,6 +705,10 @@ def main() -> int:
         files = commands.add_parser(name, help=text)
         files.add_argument("file", type=Path)
     files.add_argument("--over", action="store_true", help="win over rows that are there with another server")
+    commands.add_parser("show", help="the rows of each shared table by server, and the state of the peers")
+    for name, text in (("drain", "send no new sessions to servers"), ("undrain", "send them new sessions again")):
+        servers = commands.add_parser(name, help=f"{text}, until the next reload")
+        servers.add_argument("server", nargs="+", help="SERVER, in whichever backend, or BACKEND/SERVER")
     arguments = parser.parse_args()
     try:
         if arguments.command == "check":
@@ -678,6 +727,12 @@ def main() -> int:
             return 0
         if arguments.command == "compare":
             print(compare(**json.load(sys.stdin)))
+            return 0
+        if arguments.command == "show":
+            print(overview())
+            return 0
+        if arguments.command in ("drain", "undrain"):
+            print(set_servers(arguments.server, "drain" if arguments.command == "drain" else "ready"))
             return 0
         if arguments.command in ("dump", "restore"):
             print(dump(arguments.file) if arguments.command == "dump" else restore(arguments.file, arguments.over))
