@@ -14,7 +14,7 @@ from verify.inventory import balancers_of
 
 TABLE = "back-session"
 SESSIONS = [f"three-{number}" for number in range(40)]
-THREE, FOUR, WITHOUT_SECOND = "balancers", "four", "without_second"
+THREE, FOUR, WITHOUT_SECOND = "first_three", "balancers", "without_second"
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def under_load(every: dict[str, Node], asked: list[str], change: Callable[[], Ru
 
 def test_a_fourth_one_comes(every: dict[str, Node]) -> None:
     found = planted([every[name] for name in members(THREE)])
-    run, seen = under_load(every, members(THREE), lambda: play("site.yml", "-e", f"haproxy_group={FOUR}"))
+    run, seen = under_load(every, members(THREE), lambda: play("site.yml"))
     assert run.rc == 0, run.output
     assert not seen.failed, seen
     hear_each_other(members(FOUR))
@@ -94,7 +94,7 @@ def test_one_goes(every: dict[str, Node]) -> None:
 def test_the_first_three_are_back(every: dict[str, Node]) -> None:
     """What was taken out comes back as what was added does, with its old table forgotten."""
     found = planted([every[name] for name in members(WITHOUT_SECOND)])
-    run = play("site.yml", "-e", f"haproxy_group={FOUR}")
+    run = play("site.yml")
     assert run.rc == 0, run.output
     hear_each_other(members(FOUR))
     assert [every[name].bindings(TABLE, SESSIONS) for name in members(FOUR)] == [found] * 4
