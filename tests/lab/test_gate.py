@@ -253,9 +253,7 @@ def test_the_deadline_opens_it(bench: Bench, alone: Haproxy, asks: bool) -> None
     assert (seen["reason"], seen["errors"]) == ("deadline", 0)
 
 
-@pytest.mark.parametrize(
-    "what", ["local there = txn.c:in_table(key, name)", "local answer = ask(INSIDE) or ask(SOCKET)"]
-)
+@pytest.mark.parametrize("what", ["there = txn.c:in_table(key, name)", "local answer = ask(INSIDE) or ask(SOCKET)"])
 def test_an_error_opens_it(bench: Bench, alone: Haproxy, what: str) -> None:
     text = gate(alone.address)
     assert what in text
@@ -297,12 +295,13 @@ def test_flags_alone_open_no_cold_start(bench: Bench, alone: Haproxy) -> None:
 
 @pytest.fixture(scope="module")
 def pair(bench: Bench) -> tuple[Haproxy, Haproxy]:
-    """Gives two HAProxies that are peers and in sync; the second has no gate."""
+    """Gives two HAProxies that are peers and in sync."""
     a, b = bench.haproxy("a"), bench.haproxy("b")
     bench.configure(a, b, lua=gate(a.address))
-    bench.configure(b, a)
+    bench.configure(b, a, lua=gate(b.address))
     b.start()
     wait_for("the end of the first one's resync", b.in_sync)
+    b.ask("@1 session-guard open alone")
     a.start()
     return a, b
 
@@ -340,9 +339,14 @@ def test_reloads_under_load_move_no_session(bench: Bench, pair: tuple[Haproxy, H
     assert (told["state"], told["kind"], told["reason"]) == ("open", "reload", "learnt")
 
 
-def test_a_crash_with_the_other_peer_up_moves_no_session(bench: Bench, pair: tuple[Haproxy, Haproxy]) -> None:
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_crash_with_the_other_peer_up_moves_no_session(
+    bench: Bench, pair: tuple[Haproxy, Haproxy], abstract: bool
+) -> None:
     a, b = pair
     plant(a, b)
+    address = f"abns@{a.folder.name}" if abstract else a.address
+    bench.configure(a, b, lua=gate(address), address=address)
     with load(a) as seen:
         a.kill()
         a.start()
@@ -351,6 +355,20 @@ def test_a_crash_with_the_other_peer_up_moves_no_session(bench: Bench, pair: tup
     assert bindings(a) == bindings(b) == ROWS
     told = a.status()
     assert (told["state"], told["kind"], told["reason"]) == ("open", "cold", "learnt")
+
+
+def test_the_word_of_another_process_does_not_count(
+    bench: Bench, pair: tuple[Haproxy, Haproxy], alone: Haproxy
+) -> None:
+    _, b = pair
+    wait_for("the other one in sync", b.in_sync)
+    start(
+        bench,
+        alone,
+        gate(b.address).replace("return answer\n", "passed = passed + (answer and 1 or 0) return answer\n"),
+    )
+    wait_for("some answers", lambda: alone.status()["passed"] >= 3)
+    assert alone.status()["state"] == "shut"
 
 
 def test_rows_that_only_a_restore_brings_are_waited_for(bench: Bench, pair: tuple[Haproxy, Haproxy]) -> None:

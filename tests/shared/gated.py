@@ -226,6 +226,7 @@ class Bench:
         haproxy: Haproxy,
         *others: Haproxy,
         lua: str | None = None,
+        address: str = "",
         expression: str = COOKIE,
         table: str = "string len 32",
         settings: tuple[str, ...] = (),
@@ -236,6 +237,7 @@ class Bench:
             haproxy: whose.
             others: its remote peers.
             lua: the gate; without one the gate's lines are left out, too.
+            address: that of the gate's socket, if not `haproxy.address`.
             expression: what tells a session.
             table: the type of the table.
             settings: further lines of `global`.
@@ -247,7 +249,7 @@ class Bench:
                 section.append("tune.lua.bool-sample-conversion normal")
             section += [
                 f"lua-load {haproxy.inside(haproxy.name)}.lua",
-                f"stats socket {haproxy.address} user haproxy mode 600 level user",
+                f"stats socket {address or haproxy.address} user haproxy mode 600 level user",
             ]
             shut = "!{ var(proc.session_guard) -m bool } !{ path_beg /health }"
             unknown = "{ var(txn.session_guard) -m found } !{ var(txn.session_guard),in_table(b) }"
