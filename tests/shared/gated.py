@@ -91,10 +91,10 @@ class Haproxy:
         assert found, said
         return tuple(map(int, found.groups()))
 
-    def write(self, *sections: list[str], gate: str = "") -> None:
-        """Writes the configuration, a first line and further ones for each section, and the gate's Lua."""
+    def write(self, first: list[str], *others: list[str], gate: str = "") -> None:
+        """Writes the configuration, of sections that are a head and further lines, and the gate's Lua."""
         defaults = ["defaults", "mode http", "timeout client 1m", "timeout server 1m", "timeout connect 5s"]
-        text = "".join("\n  ".join(section) + "\n" for section in [defaults, *sections])
+        text = "".join("\n  ".join(section) + "\n" for section in [first, defaults, *others])
         (self.folder / f"{self.name}.cfg").write_text(text)
         (self.folder / f"{self.name}.lua").write_text(gate)
 
