@@ -332,8 +332,8 @@ def bindings(haproxy: Haproxy) -> dict[str, int]:
 def reload_under_load(a: Haproxy) -> Load:
     """Reloads a HAProxy RELOADS times, each time when it is in sync; gives what the clients saw.
 
-    HAProxy itself loses a row now and then (2.6.12: 5 in 739 reloads of 10,000 rows), which no gate can wait for:
-    such rows are counted, and written again.
+    HAProxy 2.6 itself loses a row or two in one of some 200 such reloads, which no gate can wait for: such rows are
+    counted, and written again.
     """
     with load(a) as seen:
         for _ in range(RELOADS):

@@ -158,8 +158,10 @@ class Haproxy:
     def kill(self) -> None:
         """Kills all its processes at once."""
         assert self.process
-        run_as_root("kill", "-KILL", *map(str, {self.process.pid, *self.pids()}))
+        pids = {self.process.pid, *self.pids()}
+        run_as_root("kill", "-KILL", *map(str, pids))
         self.process.wait(SECONDS)
+        wait_for(f"the end of {self.name}", lambda: all(map(ended, pids)))
 
     def in_sync(self) -> bool:
         """Whether all its peers sections are."""
@@ -178,6 +180,13 @@ class Haproxy:
         for first in range(0, len(commands), 100):
             answer = self.ask(";".join(commands[first : first + 100]))
             assert not answer.strip(), answer
+
+
+def ended(pid: int) -> bool:
+    """Whether a process has, though its parent may not have taken note."""
+    with suppress(OSError):
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    return True
 
 
 def end(haproxy: Haproxy) -> None:
