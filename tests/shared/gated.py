@@ -261,11 +261,10 @@ class Bench:
                 f"stats socket {address or haproxy.address} user haproxy mode 600 level user",
             ]
             shut = "!{ var(proc.session_guard) -m bool } !{ path_beg /health }"
-            unknown = "{ var(txn.session_guard) -m found } !{ var(txn.session_guard),in_table(b) }"
-            rules = [
-                f"http-request set-var(txn.session_guard) {expression} if {shut}",
-                f"http-request lua.session_guard b if {shut} {unknown}",
-            ]
+            unknown = (
+                f"{{ {expression},set-var(txn.session_guard) -m found }} !{{ var(txn.session_guard),in_table(b) }}"
+            )
+            rules = [f"http-request lua.session_guard b if {shut} {unknown}"]
         rules += [f"stick-table type {table} size 1m expire 30m peers pp", f"stick on {expression}"]
         servers = [f"server {name} 127.0.0.1:{port}" for name, port in self.servers.items()]
         peers = [
