@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,11 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> 
         for name, table in tables.items()
         for number, server in haproxy_peers.server_names(table.name, servers).items()
     }
+    direct = haproxy_peers.admin_socket()
+
+    def ask(*asked: str) -> str:
+        return haproxy_peers.ask(";".join(asked), direct) if direct else haproxy_peers.ask_worker(*asked)
+
     running = haproxy_peers.running_version()
     line = haproxy_peers.LINE if haproxy_peers.parts(running) >= (1, 8) else 0
     now = time.time()
@@ -170,23 +175,23 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> 
                 yield f"set table {table.name} key {haproxy_peers.word_of(key)} data.server_id {number}"
 
     for batch in haproxy_peers.batches(commands(), line):
-        wanted = without_those_there(batch) if missing_only else batch
+        wanted = without_those_there(batch, ask) if missing_only else batch
         counts["there"] += len(batch) - len(wanted)
         if wanted:
             # An answer can have a key in it: only how many there are is of interest.
-            refused = len([row for row in haproxy_peers.ask_worker(*wanted).splitlines() if row.strip()])
+            refused = len([row for row in ask(*wanted).splitlines() if row.strip()])
             counts["refused"] += refused
             counts["restored"] += len(wanted) - min(refused, len(wanted))
     return counts
 
 
-def without_those_there(batch: list[str]) -> list[str]:
+def without_those_there(batch: list[str], ask: Callable[..., str]) -> list[str]:
     """Give those commands of a restore whose keys have no row."""
     asked = [f"show {command[len('set ') :].rpartition(' data.')[0]}" for command in batch]
     there = set()
     for some in haproxy_peers.batches(asked):
         table = ""
-        for row in haproxy_peers.ask_worker(*some).splitlines(keepends=True):
+        for row in ask(*some).splitlines(keepends=True):
             if row.startswith("# table: "):
                 table = row[len("# table: ") :].partition(",")[0]
             there |= {(table, haproxy_peers.word_of(key)) for key, _, _ in haproxy_peers.rows_of(row)}
