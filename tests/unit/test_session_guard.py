@@ -239,6 +239,7 @@ class Worker:
 
 
 WEB_1, WEB_2 = 251633157, 45670222
+NEVER = 9_999_999_999
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def test_a_dump_has_a_head_and_rows_and_is_roots_alone(
         ("#3", "nameless"),
     ]
     assert int(words[0][2]) > time.time()
-    assert words[1][2] == "0"
+    assert int(words[1][2]) == NEVER
     assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [tmp_path / "dump"]
 
@@ -347,9 +348,9 @@ def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, 
 def test_of_two_dumps_the_row_that_lasts_longer_counts(dumps: ModuleType, tmp_path: Path) -> None:
     now = int(time.time())
     one = written(tmp_path / "1", f"t a {now + 90} x", f"t a {now + 10} y z", f"t a {now - 5} gone", f"t a {now + 5} n")
-    two = written(tmp_path / "2", f"t b {now + 20} y z", f"t b {now + 80} x", f"t b {now - 9} gone", "t b 0 n")
+    two = written(tmp_path / "2", f"t b {now + 20} y z", f"t b {now + 80} x", f"t b {now - 9} gone", f"t b {NEVER} n")
     assert list(dumps.read([one, two])) == [
-        ("t", "b", 0, "n"),
+        ("t", "b", NEVER, "n"),
         ("t", "a", now + 90, "x"),
         ("t", "b", now + 20, "y z"),
     ]
@@ -378,6 +379,7 @@ def shown(flags: str, status: str) -> str:
     return (
         f"0x1: [22/Nov/2026:20:39:44] id=pp disabled=0 flags={flags} resync_timeout=<PAST> task_calls=16\n"
         f"  0x2: id=lb-2(remote,active) addr=127.0.0.1:9 last_status={status} last_hdshk=5s\n"
+        f"        flags=0x20000200 appctx:0x4 st0=7 st1=0 task_calls=21{' state=EST' if status == 'ESTA' else ''}\n"
         "  0x3: id=lb-1(local,inactive) addr=127.0.0.1:1 last_status=NONE last_hdshk=<NEVER>\n\n"
     )
 
@@ -413,6 +415,14 @@ def test_a_peer_that_does_not_answer_is_not_waited_for_for_long(
     monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown(flags, "CONN"))
     monkeypatch.setattr(guard, "refuse_connections", lambda section: False)
     assert guard.wait_for_teacher("pp", [], 10, time.monotonic() + 0.1) == "alone"
+
+
+@pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
+def test_a_peer_with_a_session_is_told_from_one_without(guard: ModuleType, version: str) -> None:
+    text = (ROOT / f"tests/verify/fixtures/{version}/away-a.txt").read_text()
+    answer = text.split("$ show peers\n")[1].split("\n$ ")[0]
+    assert guard.established(answer) == ["haproxy-2"]
+    assert guard.established(answer.replace("state=EST", "")) == []
 
 
 def test_sections_are_told_apart(guard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

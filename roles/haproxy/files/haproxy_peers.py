@@ -205,9 +205,8 @@ def admin_socket() -> str:
     Many commands take a fraction of the time there: the master makes a connection to the worker for each of them.
     """
     worker = worker_pid()
-    for address in re.findall(
-        r"^\s*stats\s+socket\s+(/\S+).*\slevel\s+admin\b", CONFIGURATION.read_text(), re.MULTILINE
-    ):
+    text = CONFIGURATION.read_text()
+    for address in re.findall(r"^\s*stats\s+socket\s+(/\S+).*\slevel\s+admin\b", text, re.MULTILINE):
         with suppress(OSError):
             if re.search(rf"^Pid: {worker}$", ask("show info", address), re.MULTILINE):
                 return str(address)
@@ -557,7 +556,7 @@ def can_be_given_back(key: str, running: str) -> bool:
 
 def word_of(key: str) -> str:
     """Give a key as one word of a command."""
-    return re.sub(r"([ ;])", r"\\\1", key)
+    return re.sub(r"([ ;])", r"\\\1", key) if " " in key or ";" in key else key
 
 
 def batches(commands: Iterable[str], line: int = LINE) -> Iterator[list[str]]:

@@ -1,7 +1,7 @@
 """A dump of the shared tables: written from the running HAProxy, merged, and restored to it; a row at a time.
 
 A text file: a line of JSON, then a line for each row: table, server's name (or #id), time of expiry, key. Times are
-seconds of the epoch, 0 for never. Keys are session ids: the file is root's alone, and no message has one.
+seconds of the epoch. Keys are session ids: the file is root's alone, and no message has one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import haproxy_peers
 from guard_configuration import Table
 
 VERSION = 1
+NEVER = 9_999_999_999  # a time of expiry
 
 
 def rows(table: str) -> Iterator[tuple[str, int, str]]:
@@ -34,7 +35,7 @@ def rows(table: str) -> Iterator[tuple[str, int, str]]:
             raise haproxy_peers.PeersError(f"the running HAProxy has no table {table}: {part[:200]}")
         known = True
         for key, number, name, left in haproxy_peers.rows_with_expiry(part):
-            yield name or names.get(number, f"#{number}"), int(now + left / 1000) if left else 0, key
+            yield name or names.get(number, f"#{number}"), int(now + left / 1000) if left else NEVER, key
 
 
 def write(file: Path, tables: Iterable[Table], peer: str) -> dict[str, int]:
@@ -107,7 +108,7 @@ def read(files: list[Path]) -> Iterator[tuple[str, str, int, str]]:
         ordered = lines.stdout
         sort = None
         if len(files) > 1:
-            # By table and key, the longest-lasting row last; 0 is never, and lasts longest.
+            # By table and key, the longest-lasting row last.
             sort = subprocess.Popen(
                 ["sort", "-t", " ", "-k1,1", "-k4", "-k3,3n"],
                 stdin=ordered,
@@ -116,9 +117,10 @@ def read(files: list[Path]) -> Iterator[tuple[str, str, int, str]]:
             )
             ordered = sort.stdout
         assert ordered
-        for line in latest(line.decode().rstrip("\n") for line in ordered):
+        found = (line.decode().rstrip("\n") for line in ordered)
+        for line in latest(found) if sort else found:
             table, server, expiry, key = line.split(" ", 3)
-            if expiry == "0" or int(expiry) > now:
+            if int(expiry) > now:
                 yield table, server, int(expiry), key
         if sort and sort.wait():
             raise OSError("sort(1) failed")
@@ -179,7 +181,7 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> 
         counts["there"] += len(batch) - len(wanted)
         if wanted:
             # An answer can have a key in it: only how many there are is of interest.
-            refused = len([row for row in ask(*wanted).splitlines() if row.strip()])
+            refused = len([*filter(str.strip, ask(*wanted).splitlines())])
             counts["refused"] += refused
             counts["restored"] += len(wanted) - min(refused, len(wanted))
     return counts

@@ -195,8 +195,11 @@ def peers_sections() -> dict[str, str]:
 
 
 def established(section: str) -> list[str]:
-    """Give the names of the remote peers that have a session, from a section's part of `show peers`."""
-    return re.findall(r"id=(\S+?)\(remote.*\blast_status=ESTA", section)
+    """Give the names of the remote peers that have a session, from a section's part of `show peers`.
+
+    The last status outlives its session until the next attempt to connect, some seconds later.
+    """
+    return re.findall(r"id=(\S+?)\(remote.*\blast_status=ESTA\b(?:.*\n(?!  0x))*.*\bstate=EST\b", section)
 
 
 def used(tables: list[Table]) -> int:
