@@ -180,6 +180,12 @@ def gate_status() -> dict[str, Any]:
         return {}
 
 
+def answering_pid() -> int:
+    """Give the process id of the worker that answers now; 0 if none does."""
+    found = re.search(r"^Pid: (\d+)", haproxy_peers.ask_worker("show info"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
 def open_gate(reason: str) -> None:
     """Open the gate of the running worker, if it has one."""
     if gate_status().get("state") == "shut":
@@ -296,13 +302,15 @@ def check_as_unit(host: Host, master: int) -> None:
 
 
 def wait_for_worker(before: int) -> None:
-    """Wait until the master has another worker than before.
+    """Wait until the master has another worker than before, which answers.
+
+    From 3.1 on it is the master's current one before it has loaded its configuration, and the old one answers meanwhile.
 
     Raises:
         PeersError: not within the bound; the old worker serves on.
     """
     deadline = time.monotonic() + LIMITS["reload"] / 2
-    while haproxy_peers.worker_pid() in (0, before):
+    while (worker := haproxy_peers.worker_pid()) in (0, before) or answering_pid() != worker:
         if time.monotonic() > deadline:
             raise PeersError(f"no new worker within {LIMITS['reload'] / 2:g} s; see the unit's journal")
         time.sleep(POLL_SECONDS)
