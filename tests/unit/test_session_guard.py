@@ -487,7 +487,7 @@ def test_a_hook_has_its_own_time_limit(
 ) -> None:
     monkeypatch.setattr(guard, "stopping", lambda host: time.sleep(30))
     assert guard.hook(host, "stopping", 0.1) == 0
-    assert "TimeoutError: stopping was given up after 0.1 s" in capsys.readouterr().err
+    assert "Overtime: stopping was given up after 0.1 s" in capsys.readouterr().err
 
 
 def test_a_reload_that_is_refused_is_an_error_of_the_unit(

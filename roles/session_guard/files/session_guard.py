@@ -44,6 +44,10 @@ PROBE_SECONDS = 0.3
 OPENING_SECONDS = 5  # beyond the gate's deadline
 
 
+class Overtime(Exception):
+    """A command was given up; no OSError, which others expect and pass over."""
+
+
 class Refused(Exception):
     """A reload was refused: nothing was changed; the text says why."""
 
@@ -117,21 +121,25 @@ class Host:
 
     def keep_running_copy(self) -> None:
         """Keep a copy of the configuration that runs now."""
-        write(self.running_copy, self.configuration.read_text())
+        self.write(self.running_copy, self.configuration.read_text())
 
     def record(self, **found: object) -> None:
-        """Write down what happened: in state.json, and for Prometheus; a full disk is a line in the log."""
+        """Write down what happened: in state.json, and for Prometheus."""
         self.state.update(found)
         if gate := gate_status():
             self.state["gate"] = gate
         files = [(self.state_directory / "state.json", json.dumps(self.state, indent=1) + "\n", 0o600)]
         if self.settings["textfile"]:
             files.append((Path(self.settings["textfile"]), metrics(self.state), 0o644))
-        for file, text, mode in files:
-            try:
-                write(file, text, mode)
-            except OSError as error:
-                log(f"{file} could not be written: {error.strerror}")
+        for file in files:
+            self.write(*file)
+
+    def write(self, file: Path, text: str, mode: int = 0o600) -> None:
+        """Replace a file by a whole one; a full disk is a line in the log."""
+        try:
+            write(file, text, mode)
+        except OSError as error:
+            log(f"{file} could not be written: {error.strerror}")
 
 
 def log(text: str) -> None:
@@ -155,10 +163,10 @@ def write(file: Path, text: str, mode: int = 0o600) -> None:
 
 @contextlib.contextmanager
 def limit(bound: float, what: str) -> Iterator[None]:
-    """Bound what is done in it, in seconds; TimeoutError beyond."""
+    """Bound what is done in it, in seconds; Overtime beyond."""
 
     def over(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"{what} was given up after {bound:g} s")
+        raise Overtime(f"{what} was given up after {bound:g} s")
 
     signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, bound)
@@ -249,7 +257,7 @@ def reload(host: Host) -> str:
     if not master:
         raise Refused(f"{haproxy_peers.UNIT} does not run")
     check_as_unit(host, master)
-    worker, warnings = haproxy_peers.worker_pid(), list[str]()
+    worker = haproxy_peers.worker_pid()
     new, local = host.read(), host.local_peer()
     old = Configuration(host.running_copy.read_text()) if host.running_copy.exists() else new
     said, carried = old.changes(new, local)
@@ -265,9 +273,15 @@ def reload(host: Host) -> str:
     carried = {name: to for name, to in carried.items() if worker and to in new.tables}
     try:
         if carried:
-            rows = guard_dump.write(file, [table for table in old.sticky if table.name in carried], local)
-            said.append(f"{sum(rows.values())} rows of {', '.join(carried)} are carried over by dump and restore")
-            write(host.hold, "")
+            try:
+                rows = guard_dump.write(file, [table for table in old.sticky if table.name in carried], local)
+                write(host.hold, "")
+                said.append(f"{sum(rows.values())} rows of {', '.join(carried)} are carried by dump and restore")
+            except OSError as error:
+                if host.settings["reload_unsynced"] == "refuse":
+                    raise Refused(f"{'; '.join(said)}; they can't be carried: {error}") from error
+                said.append(f"the rows of {', '.join(carried)} are lost: {error}")
+                carried = {}
         os.kill(master, signal.SIGUSR2)
         wait_for_worker(worker)
         if carried:
@@ -277,9 +291,9 @@ def reload(host: Host) -> str:
     finally:
         host.hold.unlink(missing_ok=True)
         file.unlink(missing_ok=True)
-    warnings += said + wait_for_opening(host, new)
+    said += wait_for_opening(host, new)
     host.keep_running_copy()
-    return "; ".join(["done with a warning", *warnings]) if warnings else "done"
+    return "; ".join(["done with a warning", *said]) if said else "done"
 
 
 def check_as_unit(host: Host, master: int) -> None:
@@ -534,7 +548,7 @@ def status(host: Host) -> str:
         )
     for name in ("reload", "dump", "restore", "fault"):
         if found := state.get(name):
-            details = ", ".join(f"{k} {v}" for k, v in found.items() if k not in ("time", "updates"))
+            details = ", ".join(f"{k} {v}" for k, v in found.items() if k not in ("time", "updates") and v != "")
             rows.append(f"{name}: {int(time.time()) - found['time']} s ago: {details}")
     return "\n".join(rows)
 
@@ -656,7 +670,7 @@ def main() -> int:
     try:
         with limit(bound, name):
             return by_hand(host, arguments)
-    except (PeersError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (PeersError, Overtime, OSError, ValueError, subprocess.TimeoutExpired) as error:
         log(str(error))
         return 1
 
