@@ -38,7 +38,8 @@ def stock(balancers: list[Host]) -> Iterator[list[str]]:
     yield before
     for host in balancers:
         host.run("systemctl start haproxy")
-    balancers_play()
+    if any(host.exists("session-guard") for host in balancers):  # a test failed before the last one
+        balancers_play()
 
 
 @pytest.fixture
