@@ -318,7 +318,7 @@ def check_as_unit(host: Host, master: int) -> None:
 def wait_for_worker(before: int) -> None:
     """Wait until the master has another worker than before, which answers.
 
-    From 3.1 on it is the master's current one before it has loaded its configuration, and the old one answers meanwhile.
+    From 3.1 on it is the current one before it has loaded its configuration, and the old one answers meanwhile.
 
     Raises:
         PeersError: not within the bound; the old worker serves on.
