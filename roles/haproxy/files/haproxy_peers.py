@@ -428,12 +428,24 @@ def bindings() -> Iterator[tuple[str, str, str]]:
     """Give table, key and server's name of each row that the peers share; #ID where the name is unknown."""
     servers = servers_of(ask_worker("show stat"))
     for table in synced_tables(CONFIGURATION.read_text()):
-        names = server_names(table, servers)
-        answer = ask_worker(f"show table {table}")
-        if not answer.startswith("# table: "):
-            raise PeersError(f"the running HAProxy has no table {table}, which {CONFIGURATION} has: {answer[:200]}")
-        for key, number, name in rows_of(answer):
-            yield table, key, name or names.get(number, f"#{number}")
+        for key, server, _ in rows_of_table(table, servers):
+            yield table, key, server
+
+
+def rows_of_table(table: str, servers: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, int]]:
+    """Give key, server's name (#ID where it is unknown) and milliseconds left of each row of a table, as they come.
+
+    Raises:
+        PeersError: the running HAProxy has no such table.
+    """
+    names = server_names(table, servers)
+    known = False
+    for part in stream_worker(f"show table {table}"):
+        if not known and not part.startswith("# table: "):
+            raise PeersError(f"the running HAProxy has no table {table}, which {CONFIGURATION} has: {part[:200]}")
+        known = True
+        for key, number, name, left in rows_with_expiry(part):
+            yield key, name or names.get(number, f"#{number}"), left
 
 
 def digests(rows: Iterable[tuple[str, str, str]], most: int = COMPARED) -> list[str]:

@@ -27,15 +27,10 @@ def rows(table: str) -> Iterator[tuple[str, int, str]]:
     Raises:
         haproxy_peers.PeersError: the running HAProxy has no such table.
     """
-    names = haproxy_peers.server_names(table, haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat")))
+    servers = haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat"))
     now = time.time()
-    known = False
-    for part in haproxy_peers.stream_worker(f"show table {table}"):
-        if not known and not part.lstrip().startswith("# table: "):
-            raise haproxy_peers.PeersError(f"the running HAProxy has no table {table}: {part[:200]}")
-        known = True
-        for key, number, name, left in haproxy_peers.rows_with_expiry(part):
-            yield name or names.get(number, f"#{number}"), int(now + left / 1000) if left else NEVER, key
+    for key, server, left in haproxy_peers.rows_of_table(table, servers):
+        yield server, int(now + left / 1000) if left else NEVER, key
 
 
 def write(file: Path, tables: Iterable[Table], peer: str) -> dict[str, int]:
