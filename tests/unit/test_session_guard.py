@@ -394,6 +394,7 @@ def shown(flags: str, status: str) -> str:
         ("0x6830", "ESTA", 0, 10, "cold"),
         ("0x6830", "ESTA", 4, 10, "cold"),
         ("0x6830", "ESTA", 9, 10, "taught"),
+        ("0x6830", "ESTA", 7, 10, "taught"),
         ("0x6830", "CONN", 0, 10, "refused"),
         ("0x6833", "NONE", 0, 10, "refused"),
     ],
@@ -405,7 +406,7 @@ def test_who_teaches_a_process_that_has_started(
     monkeypatch.setattr(guard, "STALLED_SECONDS", 0.1)
     monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown(flags, status))
     monkeypatch.setattr(guard, "used", lambda tables: used)
-    assert guard.wait_for_teacher("pp", [], rows, time.monotonic() + 5) == why
+    assert guard.wait_for_teacher("pp", [], rows, time.monotonic() + 0.3) == why
 
 
 @pytest.mark.parametrize("flags", ["0x6830", "0x6833"])
@@ -521,6 +522,15 @@ def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
     assert guard.dump(host, if_changed=True) == "not dumped: nothing has changed"
     monkeypatch.setattr(guard, "updates", lambda tables: ["4711", "shop 2"])
     assert guard.dump(host, if_changed=True).startswith("dumped: 1 rows")
+
+
+def test_a_dump_that_cant_be_read_is_none(guard: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.dump.write_text("half a li")
+    assert guard.latest_dump(host) == (None, {})
+    written(guard.previous(host.dump))
+    file, tables = guard.latest_dump(host)
+    assert (file, list(tables)) == (guard.previous(host.dump), ["back-session"])
+    assert "tables.dump is no dump that this program reads" in capsys.readouterr().err
 
 
 def test_lua_files_that_no_configuration_names_are_removed(guard: ModuleType, host: Host) -> None:

@@ -39,7 +39,7 @@ SETTINGS = Path("/etc/haproxy/session-guard/settings.json")
 # In seconds, below systemd's own 90; a reload's come on top of its waits.
 LIMITS = {"reload": 30, "stopping": 60, "started": 60, "dump": 60}
 POLL_SECONDS = 0.05
-STALLED_SECONDS = 1.0
+STALLED_SECONDS = 2.5  # a peer that knows something begins at once; without one HAProxy gives up after 5
 PROBE_SECONDS = 0.3
 OPENING_SECONDS = 5  # beyond the gate's deadline
 
@@ -368,8 +368,7 @@ def started(host: Host) -> str:
         time.sleep(POLL_SECONDS)
     end = time.monotonic() + host.settings["gate_deadline"]
     configuration = host.read()
-    file = next((f for f in (host.dump, previous(host.dump)) if f.exists() and host.settings["dump"] != "none"), None)
-    known = guard_dump.head_of(file)["tables"] if file else {}
+    file, known = latest_dump(host)
     said: dict[str, str] = {}
     restored = 0
     for name in dict.fromkeys(table.peers for table in configuration.sticky):
@@ -392,6 +391,17 @@ def started(host: Host) -> str:
     host.keep_running_copy()
     host.record(judged=host.invocation())
     return "; ".join(f"peers {name}: {WHY.get(why, why)}" for name, why in said.items()) or "no table is shared"
+
+
+def latest_dump(host: Host) -> tuple[Path | None, dict[str, dict[str, int]]]:
+    """Give the dump that a start restores, and what its head says of its tables; one that can't be read is none."""
+    for file in (host.dump, previous(host.dump)) if host.settings["dump"] != "none" else ():
+        if file.exists():
+            try:
+                return file, guard_dump.head_of(file)["tables"]
+            except (OSError, ValueError, KeyError) as error:
+                log(f"{file} is no dump that this program reads: {error}")
+    return None, {}
 
 
 WHY = {
@@ -421,9 +431,11 @@ def wait_for_teacher(name: str, tables: list[Table], rows: int, deadline: float)
                 return "peer" if now or not rows else "cold"
             if now != there:
                 there, since = now, time.monotonic()
-            elif time.monotonic() - since > STALLED_SECONDS:
+            elif time.monotonic() - since > STALLED_SECONDS and (now * 2 < rows or now * 10 >= rows * 9):
                 # Two that started together: both wait for the other's word for 5 s, and a gate would open on nothing.
-                return "taught" if now * 2 >= rows else "cold"
+                return "cold" if now * 2 < rows else "taught"
+            elif time.monotonic() > deadline + STALLED_SECONDS:
+                return "taught"
         elif refuse_connections(section):
             return "refused"
         elif time.monotonic() > deadline or not haproxy_peers.unsynced_sections(section):
