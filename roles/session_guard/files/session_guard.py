@@ -66,9 +66,7 @@ class Host:
         self.dump = self.state_directory / "tables.dump"
         self.running_copy = self.state_directory / "running.cfg"
         self.hold = self.state_directory / "hold"
-        self.state: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self.state = json.loads((self.state_directory / "state.json").read_text())
+        self.state = self._state()
         haproxy_peers.UNIT = f"{settings['unit']}.service"
         haproxy_peers.CONFIGURATION = self.configuration
         self.arguments = self._arguments()
@@ -86,6 +84,12 @@ class Host:
         found = re.search(r"argv\[\]=(.*?) ;", haproxy_peers.property_of_unit("ExecStart"))
         own = haproxy_peers.property_of_unit("Environment")
         return [*(found[1].split() if found else []), *re.split(r"[\s\"=]+", own), *haproxy_peers.extra_options()]
+
+    def _state(self) -> dict[str, Any]:
+        """Read what was written down."""
+        with contextlib.suppress(OSError, ValueError):
+            return dict(json.loads((self.state_directory / "state.json").read_text()))
+        return {}
 
     def read(self) -> Configuration:
         """Read the configuration as it is on disk."""
@@ -124,8 +128,8 @@ class Host:
         self.write(self.running_copy, self.configuration.read_text())
 
     def record(self, **found: object) -> None:
-        """Write down what happened: in state.json, and for Prometheus."""
-        self.state.update(found)
+        """Write down what happened: in state.json, and for Prometheus; the timer may have done so meanwhile."""
+        self.state = {**self.state, **self._state(), **found}
         if gate := gate_status():
             self.state["gate"] = gate
         files = [(self.state_directory / "state.json", json.dumps(self.state, indent=1) + "\n", 0o600)]
@@ -379,7 +383,7 @@ def started(host: Host) -> str:
         if why not in ("peer", "taught") and file and rows:
             counts = guard_dump.restore([file], tables, missing_only=why == "cold")
             restored += counts["restored"]
-        host.state["restore"] = {"time": int(time.time()), "why": why, "section": name, **counts}
+        host.record(restore={"time": int(time.time()), "why": why, "section": name, **counts})
         said[name] = why if not counts else f"{WHY[why]}; restored: {figures(counts)}"
     # A gate opens by itself where peers have taught all sections.
     if alone := [name for name, why in said.items() if why != "peer"]:
