@@ -127,6 +127,16 @@ def test_lines_in_another_order_hold_nothing(configuration: ModuleType) -> None:
     assert said.startswith("backend back-session: the guard's lines are there in another order")
 
 
+def test_what_is_pasted_into_a_hand_written_configuration_is_found(configuration: ModuleType) -> None:
+    text = (ROOT / "molecule/adopt/haproxy.cfg").read_text()
+    wanted = needed(configuration, text, (3, 2), EXEMPT)
+    assert list(wanted) == ["global", "backend tomcats"]
+    assert len(configuration.Configuration(text).lacks(wanted)) == 5
+    for section, lines in wanted.items():
+        text = text.replace(f"\n{section}\n", "\n".join(["", section, *(f"\t{line}  # pasted" for line in lines), ""]))
+    assert configuration.Configuration(text).lacks(wanted) == []
+
+
 def test_without_sessions_no_line_is_needed(configuration: ModuleType) -> None:
     assert needed(configuration, "global\nbackend a\n  stick-table type ip size 1k\n  stick on src\n") == {}
 
