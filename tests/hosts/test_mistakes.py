@@ -14,7 +14,7 @@ from node import Node
 from testinfra.host import Host
 
 MISTAKES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("mistakes.yml").read_text())
-HOSTS = {"haproxy": "haproxy-1", "apache": "web"}
+HOSTS = {"haproxy": "haproxy-1", "session_guard": "haproxy-1", "apache": "web"}
 
 
 @pytest.fixture(scope="session")

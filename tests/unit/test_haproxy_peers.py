@@ -551,6 +551,7 @@ def worker(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "haproxy.cfg")
     fake = Worker({"known": 251633157, r"a\=b;c": 45670222, r"\xC3\xA9": 45670222, "no-such-server": 3})
     monkeypatch.setattr(program, "ask_worker", fake.ask)
+    monkeypatch.setattr(program, "stream_worker", lambda command: iter([fake.ask(command)]))
     return fake
 
 
@@ -614,10 +615,7 @@ def test_a_row_that_is_refused_is_an_error(
 def test_a_table_that_the_running_haproxy_lacks_is_an_error(
     program: ModuleType, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = worker.ask
-    monkeypatch.setattr(
-        program, "ask_worker", lambda *asked: answer(*asked) if asked == ("show stat",) else "No such table\n"
-    )
+    monkeypatch.setattr(program, "stream_worker", lambda command: iter(["No such table\n"]))
     with pytest.raises(program.PeersError, match=r"has no table back-session, which .* has: No such table"):
         list(program.bindings())
 

@@ -91,6 +91,11 @@ def test_demo_is_the_golden_file(rendered: Rendered) -> None:
     assert rendered("demo", "haproxy-1.cfg") == (HERE / "golden" / "haproxy.cfg").read_text()
 
 
+def test_the_session_guards_lines_are_those_of_the_golden_file(rendered: Rendered) -> None:
+    """tests/unit/test_session_guard.py has the program judge it."""
+    assert rendered("guard", "haproxy-1.cfg") == (HERE / "golden" / "guard.cfg").read_text()
+
+
 def test_every_balancer_has_the_same_bytes(rendered: Rendered) -> None:
     assert rendered("demo", "haproxy-1.cfg") == rendered("demo", "haproxy-2.cfg")
     assert rendered("addresses", "lb-1.cfg") == rendered("addresses", "lb-2.cfg") == rendered("addresses", "lb-3.cfg")

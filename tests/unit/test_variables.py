@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).parents[2] / "roles"
-EACH_ROLE = pytest.mark.parametrize("role", ["apache", "haproxy", "lab", "reachable"])
+EACH_ROLE = pytest.mark.parametrize("role", ["apache", "haproxy", "lab", "reachable", "session_guard"])
 WITHOUT_DEFAULT = {
     "apache_address": "only the inventory knows it; the haproxy role reads it, the apache role does not",
     "haproxy_peer_address": "only the inventory knows it; ansible_host is often another network's",

@@ -44,7 +44,7 @@ FIRST_TO_DRAIN = (1, 6)  # has `set server ... state`
 # src/peers.c: 5 s for the old process, 5 s for the other peers).
 RESYNC_SECONDS = 12
 POLL_SECONDS = 0.2
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 120  # beyond systemd's own 90
 LINE = 8000  # bytes of commands on a line; HAProxy takes 16 kB, less its own
 COMPARED = 10_000  # rows of a table, the same ones on each balancer
 
@@ -64,6 +64,14 @@ SECRETS = tuple(
 )
 
 
+# A row of a table that binds a server, and what HAProxy writes a backslash before.
+ROW = re.compile(
+    r"^(?:0x\w+: )?key=((?:\\.|[^\\ ])*) use=\d+ exp=(\d+) .*?\bserver_id=([1-9]\d*)(?: server_(?:name|key)=(\S+))?",
+    re.MULTILINE,
+)
+ESCAPED = re.compile(r"\\([^a-z])")
+
+
 class PeersError(Exception):
     """Something that the operator has to mend; its text says what."""
 
@@ -73,19 +81,34 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
 
 
-def ask(command: str, address: str = MASTER_SOCKET) -> str:
-    """Send one command to a socket; on the master's, `@1 ` before it reaches the current worker.
+def stream(command: str, address: str = "") -> Iterator[str]:
+    """Send one command to a socket and give its answer in parts of whole lines; the master's if none is named.
+
+    On the master's, `@1 ` before a command has it reach the current worker.
 
     Raises:
         OSError: the socket is not there or nobody answers.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(10)
-        client.connect(address)
+        client.connect(address or MASTER_SOCKET)
         client.sendall(command.encode() + b"\n")
         client.shutdown(socket.SHUT_WR)  # the master keeps the connection open for further commands otherwise
-        answer = b"".join(iter(lambda: client.recv(65536), b""))
-    return answer.decode(errors="replace")
+        begun = b""
+        for part in iter(lambda: client.recv(1 << 20), b""):
+            whole, end, rest = part.rpartition(b"\n")
+            if end:
+                yield (begun + whole + end).decode(errors="replace")
+                begun = rest
+            else:
+                begun += part
+        if begun:
+            yield begun.decode(errors="replace")
+
+
+def ask(command: str, address: str = "") -> str:
+    """Send one command to a socket and give its whole answer; see `stream`."""
+    return "".join(stream(command, address))
 
 
 def ask_worker(*commands: str) -> str:
@@ -156,6 +179,14 @@ def pid_by_stats_socket(seconds: int = 0) -> int:
     return int(told["Pid"]) if int(told.get("Uptime_sec", 0)) >= seconds else 0
 
 
+def stream_worker(command: str) -> Iterator[str]:
+    """Send one command to the current worker, as `ask_worker` does, and give its answer in parts of whole lines."""
+    try:
+        yield from stream(f"@1 {command}")
+    except (FileNotFoundError, ConnectionRefusedError):  # nothing was given yet
+        yield ask_stats_socket(command)
+
+
 def ask_stats_socket(command: str) -> str:
     """Send one command to the configuration's first stats socket; to that of the last good one, if it runs still."""
     asked = 0
@@ -168,6 +199,20 @@ def ask_stats_socket(command: str) -> str:
     if asked:
         raise OSError("no process answers on the stats socket")
     raise PeersError(f"{CONFIGURATION} has no `stats socket PATH`, by which HAProxy before 2.0 is known to serve")
+
+
+def admin_socket() -> str:
+    """Give a stats socket of level admin on which the current worker answers; "" if there is none.
+
+    Many commands take a fraction of the time there: the master makes a connection to the worker for each of them.
+    """
+    worker = worker_pid()
+    text = CONFIGURATION.read_text()
+    for address in re.findall(r"^\s*stats\s+socket\s+(/\S+).*\slevel\s+admin\b", text, re.MULTILINE):
+        with suppress(OSError):
+            if re.search(rf"^Pid: {worker}$", ask("show info", address), re.MULTILINE):
+                return str(address)
+    return ""
 
 
 def worker_pid() -> int:
@@ -213,10 +258,13 @@ def check(configuration: Path, local_peer: str, program: Path) -> None:
         raise PeersError("HAProxy would run without its peers, and lose the tables:\n" + "\n".join(warnings))
 
 
-def not_checked(program: Path, expected: str) -> str:
+def not_checked(program: Path, expected: str, configuration: str = "") -> str:
     """Say why what is on this host can't check what another HAProxy is to run; nothing if it can."""
     if not program.exists():
         return f"there is no {program} on this host yet"
+    for script in re.findall(r"^\s*lua-load(?:-per-thread)?\s+(/\S+)", configuration, re.MULTILINE):
+        if not Path(script).exists():
+            return f"there is no {script} on this host yet"
     if f"{version(program)}.".startswith(f"{expected}.") or not expected:
         return ""
     return f"{program} is HAProxy {version(program)}, and {expected} comes"
@@ -349,13 +397,19 @@ def synced_tables(configuration: str) -> list[str]:
 
 
 def rows_of(show_table: str) -> Iterator[tuple[str, int, str]]:
-    r"""Give key, server id and server name ("" where HAProxy tells none) of each row that binds a server.
+    """Give key, server id and server name ("" where HAProxy tells none) of each row that binds a server."""
+    for key, number, name, _ in rows_with_expiry(show_table):
+        yield key, number, name
+
+
+def rows_with_expiry(show_table: str) -> Iterator[tuple[str, int, str, int]]:
+    r"""Give what `rows_of` gives, and in how many milliseconds the row expires (0 where it does not).
 
     A key's blanks and equals signs come plain; what HAProxy prints by letters (`\xC3`, `\t`) stays so.
     """
-    pattern = r"^(?:0x\w+: )?key=((?:\\.|[^\\ ])*) .*?\bserver_id=([1-9]\d*)(?: server_(?:name|key)=(\S+))?"
-    for key, number, name in re.findall(pattern, show_table, re.MULTILINE):
-        yield re.sub(r"\\([^a-z])", r"\1", key), int(number), "" if name == "-" else name
+    for key, expiry, number, name in ROW.findall(show_table):
+        plain = ESCAPED.sub(r"\1", key) if "\\" in key else key
+        yield plain, int(number), "" if name == "-" else name, int(expiry)
 
 
 def servers_of(show_stat: str) -> dict[tuple[str, int], str]:
@@ -380,12 +434,24 @@ def bindings() -> Iterator[tuple[str, str, str]]:
     """Give table, key and server's name of each row that the peers share; #ID where the name is unknown."""
     servers = servers_of(ask_worker("show stat"))
     for table in synced_tables(CONFIGURATION.read_text()):
-        names = server_names(table, servers)
-        answer = ask_worker(f"show table {table}")
-        if not answer.startswith("# table: "):
-            raise PeersError(f"the running HAProxy has no table {table}, which {CONFIGURATION} has: {answer[:200]}")
-        for key, number, name in rows_of(answer):
-            yield table, key, name or names.get(number, f"#{number}")
+        for key, server, _ in rows_of_table(table, servers):
+            yield table, key, server
+
+
+def rows_of_table(table: str, servers: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, int]]:
+    """Give key, server's name (#ID where it is unknown) and milliseconds left of each row of a table, as they come.
+
+    Raises:
+        PeersError: the running HAProxy has no such table.
+    """
+    names = server_names(table, servers)
+    known = False
+    for part in stream_worker(f"show table {table}"):
+        if not known and not part.startswith("# table: "):
+            raise PeersError(f"the running HAProxy has no table {table}, which {CONFIGURATION} has: {part[:200]}")
+        known = True
+        for key, number, name, left in rows_with_expiry(part):
+            yield key, name or names.get(number, f"#{number}"), left
 
 
 def digests(rows: Iterable[tuple[str, str, str]], most: int = COMPARED) -> list[str]:
@@ -477,26 +543,38 @@ def restore(file: Path, over: bool = False) -> str:
         for table in synced_tables(CONFIGURATION.read_text())
         for number, name in server_names(table, servers).items()
     }
+    running = running_version()
     commands, known, gone, odd = [], 0, 0, 0
     for row in file.read_text(encoding="utf-8").splitlines():
         table, server, key = row.split(" ", 2)
         number = int(server[1:]) if re.fullmatch(r"#\d+", server) else ids.get((table, server))
         if there.get((table, key)) == server or ((table, key) in there and not over):
             known += 1
-        elif not key or "\\" in key or (";" in key and parts(running_version()) < (1, 6)):
-            # Printed by letters, HAProxy would not read it back as the same key; and 1.5 ends a command at each `;`.
+        elif not can_be_given_back(key, running):
             odd += 1
         elif number is None:
             gone += 1
         else:
-            word = re.sub(r"([ ;])", r"\\\1", key)
-            commands.append(f"set table {table} key {word} data.server_id {number}")
+            commands.append(f"set table {table} key {word_of(key)} data.server_id {number}")
     # Before 1.8 HAProxy leaves a line once a command has nothing to say (seen with 1.6).
-    for batch in batches(commands, LINE if parts(running_version()) >= (1, 8) else 0):
+    for batch in batches(commands, LINE if parts(running) >= (1, 8) else 0):
         if answer := ask_worker(*batch).strip():
             raise PeersError(f"HAProxy did not take a row: {answer[:200]}")
     said = f"restored: {len(commands)} rows; {known} were there"
     return said + f"; left out: {odd} whose key can't be given back, {gone} whose server is no more"
+
+
+def can_be_given_back(key: str, running: str) -> bool:
+    """Whether HAProxy of this version reads a key as the same one that it printed.
+
+    Printed by letters it would be another one; and 1.5 ends a command at each `;`.
+    """
+    return bool(key) and "\\" not in key and (";" not in key or parts(running) >= (1, 6))
+
+
+def word_of(key: str) -> str:
+    """Give a key as one word of a command."""
+    return re.sub(r"([ ;])", r"\\\1", key) if " " in key or ";" in key else key
 
 
 def batches(commands: Iterable[str], line: int = LINE) -> Iterator[list[str]]:
@@ -715,7 +793,7 @@ def main() -> int:
             program = arguments.binary or binary()
             if arguments.diff:
                 print(difference(arguments.diff, arguments.file))
-                if reason := not_checked(program, arguments.expected):
+                if reason := not_checked(program, arguments.expected, arguments.file.read_text()):
                     print(f"(not checked: {reason})")
                     return 0
             check(arguments.file, arguments.local_peer, program)

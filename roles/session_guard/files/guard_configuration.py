@@ -1,0 +1,261 @@
+"""A HAProxy configuration as the session guard reads it: sticky sections, their tables, the lines that they need.
+
+Standard library only, Python 3.9 and up; verify/ has a parser of its own, which is not on the balancers.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+SECTIONS = (
+    *("acme", "backend", "cache", "crt-store", "defaults", "fcgi-app", "frontend", "global", "http-errors", "listen"),
+    *("log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "ring", "traces", "userlist"),
+)
+FIRST = (2, 4)  # variables of the process that threads share, and lua-load
+FIRST_TO_ASK = (3, 1)  # warns of Lua until tune.lua.bool-sample-conversion is chosen
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1e-3}
+OURS = re.compile(r"session[-_]guard")
+
+
+@dataclass
+class Section:
+    """A section with the words of its lines; `above` is the defaults section that it stands on."""
+
+    kind: str
+    name: str
+    above: Section | None = None
+    lines: list[list[str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Give the section as its first line names it."""
+        return f"{self.kind} {self.name}".strip()
+
+    def all(self, *keyword: str) -> list[list[str]]:
+        """Give the lines that begin with these words."""
+        return [line for line in self.lines if line[: len(keyword)] == list(keyword)]
+
+    def mode(self) -> str:
+        """Give the section's mode, its own or that of its defaults."""
+        for section in (self, self.above):
+            if section and (lines := section.all("mode")):
+                return lines[-1][1]
+        return "tcp"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A stick table that peers share: name as `show table` has it, peers section, declaration, expiry in seconds."""
+
+    name: str
+    peers: str
+    words: tuple[str, ...]
+    expire: float
+
+    def after(self, word: str) -> str:
+        """Give the word after a word of the declaration, "" where it is not there."""
+        return self.words[self.words.index(word) + 1] if word in self.words[:-1] else ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a section looks up before it chooses a server: an expression in a shared table."""
+
+    section: str
+    expression: str
+    table: str
+
+
+def words_of(line: str) -> list[str]:
+    """Give the words of a line, quotes and comments taken off."""
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:
+        return line.split("#")[0].split()
+
+
+def seconds(duration: str) -> float:
+    """Give a duration of HAProxy's in seconds; 0.0 for what is none."""
+    found = re.fullmatch(r"(\d+)(us|ms|s|m|h|d|)", duration)
+    return int(found[1]) * SECONDS[found[2]] if found else 0.0
+
+
+class Configuration:
+    """What one haproxy.cfg says of sessions."""
+
+    def __init__(self, text: str) -> None:
+        """Read the text of a configuration."""
+        self.sections: list[Section] = []
+        self._read(text)
+        self.tables = {table.name: table for section in self.sections for table in self._tables(section)}
+        proxies = [section for section in self.sections if section.kind in ("backend", "listen")]
+        self.pairs = list(dict.fromkeys(pair for section in proxies for pair in self._pairs(section)))
+        sticking = {self._table_of(section, line) for section in proxies for line in section.all("stick")}
+        self.sticky = [table for name, table in self.tables.items() if name in sticking]
+
+    def _read(self, text: str) -> None:
+        defaults: dict[str, Section] = {}
+        latest = None
+        for line in text.splitlines():
+            words = words_of(line)
+            if not words:
+                continue
+            if words[0] in SECTIONS:
+                name = words[1] if len(words) > 1 else ""
+                above = defaults.get(words[words.index("from") + 1]) if "from" in words[:-1] else latest
+                self.sections.append(Section(words[0], name, above))
+                if words[0] == "defaults":
+                    defaults[name] = latest = self.sections[-1]
+            elif self.sections:
+                self.sections[-1].lines.append(words)
+
+    def _tables(self, section: Section) -> Iterable[Table]:
+        for line in section.all("stick-table"):
+            if "peers" in line[:-1]:
+                yield self._table(section.name, line[line.index("peers") + 1], line[1:])
+        for line in section.all("table") if section.kind == "peers" else []:
+            yield self._table(f"{section.name}/{line[1]}", section.name, line[2:])
+
+    def _table(self, name: str, peers: str, words: list[str]) -> Table:
+        table = Table(name, peers, tuple(words), 0.0)
+        return Table(name, peers, tuple(words), seconds(table.after("expire")))
+
+    def _table_of(self, section: Section, stick: list[str]) -> str:
+        return stick[stick.index("table") + 1] if "table" in stick[:-1] else section.name
+
+    def _pairs(self, section: Section) -> Iterable[Pair]:
+        for line in section.all("stick", "on") + section.all("stick", "match"):
+            if len(line) > 2 and (table := self._table_of(section, line)) in self.tables:
+                yield Pair(str(section), line[2], table)
+
+    def section(self, name: str) -> list[Section]:
+        """Give the sections of that name; HAProxy reads several of `global` as one."""
+        return [section for section in self.sections if str(section) == name]
+
+    def local_peer(self, arguments: list[str], host: str) -> str:
+        """Give the local peer's name, as -L, `localpeer` or the host's name tell it."""
+        if "-L" in arguments[:-1]:
+            return arguments[arguments.index("-L") + 1]
+        chosen = [line[1] for section in self.section("global") for line in section.all("localpeer")]
+        return chosen[-1] if chosen else host
+
+    # --- the lines ----------------------------------------------------------------------------------
+
+    def needs(self, gate: str, socket: str, exempt: str, version: tuple[int, ...]) -> dict[str, list[str]]:
+        """Give the lines that the gate needs, by section, in their order.
+
+        Args:
+            gate: the path of the Lua file.
+            socket: the address of the gate's own socket, as `abns@NAME`.
+            exempt: a condition under which requests never wait, as `{ path_beg /health }`; "" for none.
+            version: HAProxy's major and minor version.
+        """
+        if not self.pairs:
+            return {}
+        lines = [line for section in self.section("global") for line in section.lines]
+        chosen = [line[1] for line in lines if line[0] == "tune.lua.bool-sample-conversion" and len(line) > 1]
+        needed: dict[str, list[str]] = {
+            "global": [f"lua-load {gate}", f"stats socket {socket} level user"],
+        }
+        if version >= FIRST_TO_ASK:
+            needed["global"].insert(0, f"tune.lua.bool-sample-conversion {chosen[0] if chosen else 'normal'}")
+        shut = "!{ var(proc.session_guard) -m bool }" + (f" !{exempt}" if exempt else "")
+        for pair in self.pairs:
+            rules = needed.setdefault(pair.section, [])
+            if rules:  # a request without this expression would be held for the one before
+                rules.append("http-request unset-var(txn.session_guard)")
+            rules += [
+                f"http-request set-var(txn.session_guard) {pair.expression} if {shut}",
+                f"http-request lua.session_guard {pair.table} if {shut} {{ var(txn.session_guard) -m found }}"
+                f" !{{ var(txn.session_guard),in_table({pair.table}) }}",
+            ]
+        return needed
+
+    def lacks(self, needed: dict[str, list[str]]) -> list[str]:
+        """Say which of the needed lines are missing, in the wrong order, or of another release of the guard."""
+        said = []
+        for name, lines in needed.items():
+            there = [line for section in self.section(name) for line in section.lines]
+            wanted = [words_of(line) for line in lines]
+            missing = [line for line, words in zip(lines, wanted) if words not in there]
+            said += [f"{name}: missing: {line}" for line in missing]
+            found = [line for line in there if line in wanted]
+            if not missing and found[: len(wanted)] != wanted:
+                said.append(f"{name}: the guard's lines are there in another order; theirs is the one of `lines`")
+        return said + [
+            f"{name}: outdated: {line}"
+            for name, line in self.ours()
+            if words_of(line) not in [words_of(other) for other in needed.get(name, [])]
+        ]
+
+    def ours(self) -> list[tuple[str, str]]:
+        """Give the lines that name the guard, each with its section."""
+        lines = ((str(section), " ".join(words)) for section in self.sections for words in section.lines)
+        return [(name, line) for name, line in lines if OURS.search(line)]
+
+    def unserved(self, version: tuple[int, ...], lua: bool, master: bool) -> list[str]:
+        """Say what the guard can't serve.
+
+        Args:
+            version: HAProxy's major and minor version.
+            lua: whether it was built with Lua.
+            master: whether the unit's arguments give it a master socket.
+        """
+        said = []
+        if version < FIRST:
+            said.append(f"HAProxy {'.'.join(map(str, version))}: the guard needs 2.4 or later")
+        elif not lua:
+            said.append("this HAProxy was built without Lua (`haproxy -vv`), which the gate is written in")
+        if not master:
+            said.append("the unit's arguments have no -S PATH: the guard asks by the master socket; give it one")
+        for name in dict.fromkeys(pair.section for pair in self.pairs):
+            if self.section(name)[0].mode() != "http":
+                said.append(f"{name}: `stick on|match` in mode tcp, where nothing can hold a request; set mode http")
+        for name in dict.fromkeys(table.peers for table in self.sticky):
+            if any(section.all("shards") for section in self.section(f"peers {name}")):
+                said.append(f"peers {name}: with `shards` no balancer has every row; leave them out")
+        said += [
+            f"table {t.name}: `recv-only` teaches nobody; leave it out" for t in self.sticky if "recv-only" in t.words
+        ]
+        if not self.pairs:
+            said.append(
+                "no backend or listen section has `stick on|match` with a table that peers share: nothing to guard"
+            )
+        return said
+
+    # --- what a reload can't hand over --------------------------------------------------------------
+
+    def changes(self, new: Configuration, local: str) -> tuple[list[str], dict[str, str]]:
+        """Say what the old worker can't hand over to a new one with that configuration; give old table -> new one."""
+        said, carried = [], {}
+        gone = [table for table in self.sticky if table.name not in new.tables]
+        come = [table for table in new.sticky if table.name not in self.tables]
+        if len(gone) == len(come) == 1:
+            carried[gone[0].name] = come[0].name
+            said.append(f"table {gone[0].name} is now {come[0].name}")
+        else:
+            said += [f"table {table.name} is no more; its rows go with it" for table in gone]
+        for table in (table for table in self.sticky if table.name in new.tables):
+            other = new.tables[table.name]
+            for word in ("type", "len"):
+                if table.after(word) != other.after(word):
+                    carried[table.name] = table.name
+                    said.append(
+                        f"table {table.name}: {word} {table.after(word) or 'none'} is now {other.after(word) or 'none'}"
+                    )
+            if self._local(table.peers, local) != new._local(other.peers, local):
+                carried[table.name] = table.name
+                said.append(f"peers {other.peers}: the local peer {local} has another address, or other parameters")
+        return list(dict.fromkeys(said)), carried
+
+    def _local(self, peers: str, local: str) -> list[list[str]]:
+        """Give the lines that say how the old worker reaches the new one."""
+        lines = [line for section in self.section(f"peers {peers}") for line in section.lines]
+        return [
+            line
+            for line in lines
+            if line[0] in ("bind", "default-bind", "default-server")
+            or (line[0] in ("peer", "server") and line[1:2] == [local])
+        ]

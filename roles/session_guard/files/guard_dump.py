@@ -1,0 +1,199 @@
+"""A dump of the shared tables: written from the running HAProxy, merged, and restored to it; a row at a time.
+
+A text file: a line of JSON, then a line for each row: table, server's name (or #id), time of expiry, key. Times are
+seconds of the epoch. Keys are session ids: the file is root's alone, and no message has one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import haproxy_peers
+from guard_configuration import Table
+
+VERSION = 1
+NEVER = 9_999_999_999  # a time of expiry
+
+
+def rows(table: str) -> Iterator[tuple[str, int, str]]:
+    """Give server, expiry and key of each row of a table that binds a server.
+
+    Raises:
+        haproxy_peers.PeersError: the running HAProxy has no such table.
+    """
+    servers = haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat"))
+    now = time.time()
+    for key, server, left in haproxy_peers.rows_of_table(table, servers):
+        yield server, int(now + left / 1000) if left else NEVER, key
+
+
+def write(file: Path, tables: Iterable[Table], peer: str) -> dict[str, int]:
+    """Write a dump, which replaces `file` once it is whole; give the rows of each table.
+
+    Args:
+        file: the dump.
+        tables: those to write.
+        peer: the local peer's name.
+
+    Raises:
+        OSError: HAProxy does not answer, or the disk is full; `file` is as before.
+    """
+    tables = list(tables)
+    known = {table.name: {"expire": table.expire, "rows": 0} for table in tables}
+    head = {
+        "version": VERSION,
+        "haproxy": haproxy_peers.running_version(),
+        "time": int(time.time()),
+        "peer": peer,
+        "tables": known,
+    }
+    room = len(json.dumps(head)) + 16 * len(tables)  # for the figures, which come last
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as text:
+            text.write(" " * room + "\n")
+            for name in known:
+                count = 0
+                for server, expiry, key in rows(name):
+                    text.write(f"{name} {server} {expiry} {key}\n")
+                    count += 1
+                known[name]["rows"] = count
+            text.flush()
+            text.seek(0)
+            text.write(json.dumps(head).ljust(room))
+            text.flush()
+            os.fsync(text.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(file)
+    return {name: int(found["rows"]) for name, found in known.items()}
+
+
+def head_of(file: Path) -> dict[str, Any]:
+    """Give the first line of a dump.
+
+    Raises:
+        ValueError: it is none, or of another version.
+    """
+    with file.open(encoding="utf-8") as text:
+        head: dict[str, Any] = json.loads(text.readline())
+    if head["version"] != VERSION:
+        raise ValueError(f"{file} is a dump of version {head['version']}; this program reads {VERSION}")
+    return head
+
+
+def read(files: list[Path]) -> Iterator[tuple[str, str, int, str]]:
+    """Give table, server, expiry and key of each row that has not expired; of several dumps the one that lasts longest.
+
+    Rows of several dumps are brought together by sort(1), which needs no memory for them.
+    """
+    now = time.time()
+    for file in files:
+        head_of(file)
+    command = ["tail", "-q", "-n", "+2", "--", *map(str, files)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as lines:
+        ordered = lines.stdout
+        sort = None
+        if len(files) > 1:
+            # By table and key, the longest-lasting row last.
+            sort = subprocess.Popen(
+                ["sort", "-t", " ", "-k1,1", "-k4", "-k3,3n"],
+                stdin=ordered,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "LC_ALL": "C"},
+            )
+            ordered = sort.stdout
+        assert ordered
+        found = (line.decode().rstrip("\n") for line in ordered)
+        for line in latest(found) if sort else found:
+            table, server, expiry, key = line.split(" ", 3)
+            if int(expiry) > now:
+                yield table, server, int(expiry), key
+        if sort and sort.wait():
+            raise OSError("sort(1) failed")
+
+
+def latest(lines: Iterable[str]) -> Iterator[str]:
+    """Give the last line of those that follow each other with one table and key."""
+    before, kept = ("", ""), ""
+    for line in lines:
+        table, _, _, key = line.split(" ", 3)
+        if kept and before != (table, key):
+            yield kept
+        before, kept = (table, key), line
+    if kept:
+        yield kept
+
+
+def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> dict[str, int]:
+    """Bind the keys of dumps to their servers again; count rows: restored, there, odd, gone, expired, refused.
+
+    Args:
+        files: dumps.
+        tables: the table that each one's rows go to, by its name in the dumps; others are left out.
+        missing_only: whether rows that are there stay: HAProxy is asked for each of them.
+    """
+    counts = dict.fromkeys(("restored", "there", "odd", "gone", "refused"), 0)
+    servers = haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat"))
+    ids = {
+        (name, server): number
+        for name, table in tables.items()
+        for number, server in haproxy_peers.server_names(table.name, servers).items()
+    }
+    direct = haproxy_peers.admin_socket()
+
+    def ask(*asked: str) -> str:
+        return haproxy_peers.ask(";".join(asked), direct) if direct else haproxy_peers.ask_worker(*asked)
+
+    running = haproxy_peers.running_version()
+    line = haproxy_peers.LINE if haproxy_peers.parts(running) >= (1, 8) else 0
+    now = time.time()
+    ages = {name: now - head_of(file)["time"] for file in files[:1] for name in tables} if len(files) == 1 else {}
+
+    def commands() -> Iterator[str]:
+        for name, server, _, key in read(files):
+            table = tables.get(name)
+            if not table or (table.expire and ages.get(name, 0) > table.expire):
+                continue
+            number = int(server[1:]) if server.startswith("#") else ids.get((name, server))
+            if not haproxy_peers.can_be_given_back(key, running):
+                counts["odd"] += 1
+            elif number is None:
+                counts["gone"] += 1
+            else:
+                yield f"set table {table.name} key {haproxy_peers.word_of(key)} data.server_id {number}"
+
+    for batch in haproxy_peers.batches(commands(), line):
+        wanted = without_those_there(batch, ask) if missing_only else batch
+        counts["there"] += len(batch) - len(wanted)
+        if wanted:
+            # An answer can have a key in it: only how many there are is of interest.
+            refused = len([*filter(str.strip, ask(*wanted).splitlines())])
+            counts["refused"] += refused
+            counts["restored"] += len(wanted) - min(refused, len(wanted))
+    return counts
+
+
+def without_those_there(batch: list[str], ask: Callable[..., str]) -> list[str]:
+    """Give those commands of a restore whose keys have no row."""
+    asked = [f"show {command[len('set ') :].rpartition(' data.')[0]}" for command in batch]
+    there = set()
+    for some in haproxy_peers.batches(asked):
+        table = ""
+        for row in ask(*some).splitlines(keepends=True):
+            if row.startswith("# table: "):
+                table = row[len("# table: ") :].partition(",")[0]
+            there |= {(table, haproxy_peers.word_of(key)) for key, _, _ in haproxy_peers.rows_of(row)}
+    return [
+        command
+        for command in batch
+        if tuple(command[len("set table ") :].rpartition(" data.")[0].split(" key ", 1)) not in there
+    ]

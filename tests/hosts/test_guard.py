@@ -1,0 +1,218 @@
+"""The session guard on a running pair: what stock HAProxy loses by reloads, restarts and crashes stays."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from deployment import Run, play, wait_for
+from node import Node
+from testinfra.host import Host
+
+TABLE = "back-session"
+ON = ("-e", '{"haproxy_session_guard": true}')
+FOLDERS = "/etc/haproxy /etc/systemd/system /usr/local /var/lib/session-guard"
+COPY = "/root/haproxy.cfg.before"
+
+
+def files(host: Host) -> str:
+    """Gives digests of all that the guard could leave behind, and the folders' names."""
+    listed = f"find {FOLDERS} -name haproxy.cfg.last-good -o -name __pycache__ -prune -o"
+    digests = f"{listed} -type f -exec sha256sum {{}} +"
+    names = f"{listed} '(' -type d -o -type l ')' -print"
+    return str(host.run(f"{{ {digests}; {names}; }} | sort").stdout)
+
+
+def balancers_play(*arguments: str) -> Run:
+    run = play("playbooks/balancers.yml", *arguments)
+    assert run.rc == 0, run.output
+    return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stock(balancers: list[Host]) -> Iterator[list[str]]:
+    """Puts the guard on the pair, gives the files before, and takes it off again."""
+    before = [files(host) for host in balancers]
+    balancers_play(*ON)
+    yield before
+    for host in balancers:
+        host.run("systemctl start haproxy")
+    if any(host.exists("session-guard") for host in balancers):  # a test failed before the last one
+        balancers_play()
+
+
+@pytest.fixture
+def planted(balancers: list[Host], nodes: list[Node], request: pytest.FixtureRequest) -> dict[str, str | None]:
+    """Gives new sessions with their servers, known to both balancers, which are up."""
+    for host in balancers:
+        host.check_output("systemctl start haproxy")
+    for node in nodes:
+        node.await_sync(TABLE)
+    keys = [f"{request.node.name}-{number}"[-30:] for number in range(100)]
+    for key in keys:
+        nodes[0].client.ask(key)
+    wait_for("both to know the sessions", lambda: None not in nodes[1].bindings(TABLE, keys).values())
+    return nodes[0].bindings(TABLE, keys)
+
+
+def journal(host: Host, since: str) -> str:
+    """Gives what the guard said since a time that `date +%s` gave."""
+    found = host.check_output(f"journalctl --unit haproxy --since @{since} --no-pager --output cat")
+    return "\n".join(row for row in found.splitlines() if "session-guard" in row)
+
+
+def now(host: Host) -> str:
+    return str(host.check_output("date +%s"))
+
+
+def state(host: Host) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = json.loads(host.check_output("session-guard status --json"))
+    return found
+
+
+def test_the_second_run_changes_nothing(balancers: list[Host]) -> None:
+    run = balancers_play(*ON)
+    assert run.output.count("changed=0") == len(balancers), run.output
+
+
+def test_the_configuration_has_what_the_program_wants(balancers: list[Host]) -> None:
+    for host in balancers:
+        host.check_output("session-guard check")
+        assert "lua.session_guard" in host.check_output("session-guard lines")
+
+
+def test_ten_reloads_right_after_a_start_lose_nothing(
+    balancers: list[Host], nodes: list[Node], planted: dict[str, str | None]
+) -> None:
+    balancers[1].check_output("systemctl stop haproxy")
+    balancers[0].check_output("systemctl restart haproxy")
+    balancers[0].check_output("for n in 1 2 3 4 5 6 7 8 9 10; do systemctl reload haproxy || exit 1; done")
+    assert nodes[0].bindings(TABLE, planted) == planted
+    assert state(balancers[0])["reload"]["outcome"] == "done"
+
+
+def test_the_last_balancer_restarts_without_loss(
+    balancers: list[Host], nodes: list[Node], planted: dict[str, str | None]
+) -> None:
+    balancers[1].check_output("systemctl stop haproxy")
+    balancers[0].check_output("systemctl restart haproxy")
+    assert nodes[0].bindings(TABLE, planted) == planted
+    assert state(balancers[0])["gate"]["reason"] == "restored"
+
+
+def test_a_master_that_was_killed_is_started_and_learns_from_the_other(
+    balancers: list[Host], nodes: list[Node], planted: dict[str, str | None]
+) -> None:
+    worker = nodes[0].api.info()["Pid"]
+    balancers[0].check_output("kill -9 $(systemctl show --property MainPID --value haproxy)")
+    wait_for("a new worker", partial(has_new_worker, nodes[0], worker))
+    wait_for("its gate to open", lambda: state(balancers[0])["gate"].get("state") == "open")
+    assert nodes[0].bindings(TABLE, planted) == planted
+
+
+def has_new_worker(node: Node, worker: str) -> bool:
+    try:
+        return node.api.info()["Pid"] != worker
+    except Exception:  # nobody answers while it is down
+        return False
+
+
+def test_both_stopped_and_started_lose_nothing(
+    balancers: list[Host], nodes: list[Node], planted: dict[str, str | None]
+) -> None:
+    for host in balancers:
+        host.check_output("systemctl stop haproxy")
+    for host in balancers:
+        host.check_output("systemctl start --no-block haproxy")
+    for host in balancers:
+        wait_for("the gate to open", lambda host=host: state(host)["gate"].get("state") == "open")  # type: ignore[misc]
+    for node in nodes:
+        assert node.bindings(TABLE, planted) == planted
+
+
+def test_a_stale_dump_is_not_restored_beside_a_live_peer(
+    balancers: list[Host], nodes: list[Node], planted: dict[str, str | None]
+) -> None:
+    balancers[1].check_output("systemctl stop haproxy")
+    nodes[0].api.clear(TABLE, planted)
+    gone, *others = {server.name: server.id for server in nodes[0].api.servers(TABLE)}.items()
+    nodes[0].api.set_rows(TABLE, planted, gone[1])
+    balancers[1].check_output("systemctl start haproxy")
+    assert others
+    for node in nodes:
+        assert node.bindings(TABLE, planted) == dict.fromkeys(planted, gone[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("$ a nonsense", "HAProxy refuses the configuration"),
+        ("s/^  peer /  peer not-/", "HAProxy would run without its peers"),
+    ],
+)
+def test_a_bad_configuration_is_refused_and_nothing_changes(
+    balancers: list[Host], nodes: list[Node], change: str, said: str
+) -> None:
+    host, worker, since = balancers[0], nodes[0].api.info()["Pid"], now(balancers[0])
+    host.check_output(f"cp -p /etc/haproxy/haproxy.cfg {COPY}")
+    host.check_output(f"sed -i {shlex.quote(change)} /etc/haproxy/haproxy.cfg")
+    try:
+        assert host.run("systemctl reload haproxy").rc != 0
+        assert said in journal(host, since)
+        assert nodes[0].api.info()["Pid"] == worker
+    finally:
+        host.check_output(f"mv {COPY} /etc/haproxy/haproxy.cfg")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("s/ len 32 / len 64 /", "table back-session: len 32 is now 64"),
+        (r"s/^\(  peer {peer} .*:\)[0-9]*$/\11999/", "the local peer {peer} has another address"),
+    ],
+    ids=["len", "port"],
+)
+def test_what_a_reload_cant_hand_over_is_carried(
+    balancers: list[Host], nodes: list[Node], planted: dict[str, str | None], change: str, said: str
+) -> None:
+    host, since = balancers[0], now(balancers[0])
+    balancers[1].check_output("systemctl stop haproxy")
+    host.check_output(f"cp -p /etc/haproxy/haproxy.cfg {COPY}")
+    try:
+        host.check_output(f"sed -i {shlex.quote(change.format(peer=nodes[0].name))} /etc/haproxy/haproxy.cfg")
+        host.check_output("systemctl reload haproxy")
+        assert said.format(peer=nodes[0].name) in journal(host, since)
+        assert nodes[0].bindings(TABLE, planted) == planted
+    finally:
+        host.check_output(f"mv {COPY} /etc/haproxy/haproxy.cfg && systemctl reload haproxy")
+    assert nodes[0].bindings(TABLE, planted) == planted
+
+
+def test_a_full_disk_is_a_line_in_the_log(balancers: list[Host], planted: dict[str, str | None]) -> None:
+    host, since = balancers[0], now(balancers[0])
+    host.check_output("mount -t tmpfs -o size=4k,mode=700 none /var/lib/session-guard")
+    try:
+        host.check_output("systemctl restart haproxy")
+        host.check_output("systemctl start session-guard.service")
+        assert host.service("haproxy").is_running
+        assert "No space left on device" in journal(host, since)
+    finally:
+        host.check_output("umount /var/lib/session-guard")
+
+
+def test_files_that_the_configuration_names_are_not_removed(balancers: list[Host]) -> None:
+    """The role alone, without roles/haproxy before it, which would take the lines out."""
+    run = play("tests/hosts/guard_absent.yml")
+    assert run.rc != 0
+    assert "still names the guard's files" in run.output
+    assert "lua-load /etc/haproxy/session-guard/gate-" in run.output
+    for host in balancers:
+        host.check_output("session-guard check")
+
+
+def test_the_guard_leaves_nothing_behind(balancers: list[Host], stock: list[str]) -> None:
+    balancers_play()
+    assert [files(host) for host in balancers] == stock
+    run = balancers_play()
+    assert run.output.count("changed=0") == len(balancers), run.output

@@ -1,0 +1,597 @@
+"""The session guard's program, as far as it needs no HAProxy, and the lines that roles/haproxy renders for it."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from session_guard import Host
+else:
+    Host = object
+
+ROOT = Path(__file__).parents[2]
+ROLE = ROOT / "roles/session_guard"
+GOLDEN = (ROOT / "tests/unit/golden/guard.cfg").read_text()
+GATE = "/etc/haproxy/session-guard/gate-0a1b2c3d.lua"
+SOCKET = "abns@session-guard.haproxy"
+EXEMPT = "{ path_beg /health }"
+
+CONFIGURED = """
+global
+  stats socket /run/haproxy/admin.sock level admin
+defaults
+  mode http
+peers pp
+  bind 192.0.2.1:1024
+  server lb-1
+  server lb-2 192.0.2.2:1024
+backend shop # stick on is not here
+  stick-table type string len 32 size 1m expire 30m peers pp store server_id
+  stick on req.cook("SID")
+backend rates
+  stick-table type ip size 1k expire 10s store http_req_rate(10s) peers pp
+backend own
+  stick-table type string size 1k
+  stick on req.cook(SID)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable() -> Iterator[None]:
+    """The program's folder on a host has its modules and that of roles/haproxy side by side."""
+    folders = [str(ROLE / "files"), str(ROOT / "roles/haproxy/files")]
+    sys.path[:0] = folders
+    yield
+    for folder in folders:
+        sys.path.remove(folder)
+
+
+@pytest.fixture
+def configuration() -> ModuleType:
+    return importlib.import_module("guard_configuration")
+
+
+@pytest.fixture
+def dumps() -> ModuleType:
+    return importlib.import_module("guard_dump")
+
+
+@pytest.fixture
+def guard() -> ModuleType:
+    return importlib.import_module("session_guard")
+
+
+def needed(configuration: ModuleType, text: str, version: tuple[int, int] = (2, 6), exempt: str = "") -> dict[str, Any]:
+    return dict(configuration.Configuration(text).needs(GATE, SOCKET, exempt, version))
+
+
+# --- the lines ------------------------------------------------------------------------------------
+
+
+def test_what_the_role_renders_is_what_the_program_wants(configuration: ModuleType) -> None:
+    wanted = needed(configuration, GOLDEN, exempt=EXEMPT)
+    assert list(wanted) == ["global", "backend back-session", "listen api"]
+    assert configuration.Configuration(GOLDEN).lacks(wanted) == []
+
+
+@pytest.mark.parametrize(("version", "chosen"), [((3, 0), []), ((3, 1), ["tune.lua.bool-sample-conversion normal"])])
+def test_lua_is_given_booleans_as_such_where_that_is_a_choice(
+    configuration: ModuleType, version: tuple[int, int], chosen: list[str]
+) -> None:
+    lines = needed(configuration, CONFIGURED, version)["global"]
+    assert lines == [*chosen, f"lua-load {GATE}", f"stats socket {SOCKET} level user"]
+
+
+def test_a_choice_that_was_made_stays(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("global\n", "global\n  tune.lua.bool-sample-conversion pre-3.1-bug\n")
+    assert needed(configuration, text, (3, 2))["global"][0] == "tune.lua.bool-sample-conversion pre-3.1-bug"
+
+
+def test_only_sections_that_look_up_a_shared_table_have_lines(configuration: ModuleType) -> None:
+    wanted = needed(configuration, CONFIGURED)
+    assert list(wanted) == ["global", "backend shop"]
+    assert wanted["backend shop"][0].startswith("http-request set-var(txn.session_guard) req.cook(SID) if !{ ")
+
+
+@pytest.mark.parametrize("section", ["global", "backend back-session", "listen api"])
+def test_a_line_that_is_missing_is_named(configuration: ModuleType, section: str) -> None:
+    wanted = needed(configuration, GOLDEN, exempt=EXEMPT)
+    text = "\n".join(row for row in GOLDEN.splitlines() if row.strip() != wanted[section][0])
+    assert f"{section}: missing: {wanted[section][0]}" in configuration.Configuration(text).lacks(wanted)
+
+
+def test_a_line_of_another_release_is_outdated(configuration: ModuleType) -> None:
+    wanted = needed(configuration, GOLDEN, exempt=EXEMPT)
+    old = GATE.replace("0a1b2c3d", "00000000")
+    assert configuration.Configuration(GOLDEN.replace(GATE, old)).lacks(wanted) == [
+        f"global: missing: lua-load {GATE}",
+        f"global: outdated: lua-load {old}",
+    ]
+
+
+def test_lines_in_another_order_hold_nothing(configuration: ModuleType) -> None:
+    rows = GOLDEN.splitlines()
+    first = next(number for number, row in enumerate(rows) if "set-var(txn.session_guard)" in row)
+    rows[first], rows[first + 1] = rows[first + 1], rows[first]
+    (said,) = configuration.Configuration("\n".join(rows)).lacks(needed(configuration, GOLDEN, exempt=EXEMPT))
+    assert said.startswith("backend back-session: the guard's lines are there in another order")
+
+
+def test_what_is_pasted_into_a_hand_written_configuration_is_found(configuration: ModuleType) -> None:
+    text = (ROOT / "molecule/adopt/haproxy.cfg").read_text()
+    wanted = needed(configuration, text, (3, 2), EXEMPT)
+    assert list(wanted) == ["global", "backend tomcats"]
+    assert len(configuration.Configuration(text).lacks(wanted)) == 5
+    for section, lines in wanted.items():
+        text = text.replace(f"\n{section}\n", "\n".join(["", section, *(f"\t{line}  # pasted" for line in lines), ""]))
+    assert configuration.Configuration(text).lacks(wanted) == []
+
+
+def test_without_sessions_no_line_is_needed(configuration: ModuleType) -> None:
+    assert needed(configuration, "global\nbackend a\n  stick-table type ip size 1k\n  stick on src\n") == {}
+
+
+# --- what can't be served -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "lua", "master", "said"),
+    [
+        (("", ""), (2, 6), True, True, ""),
+        (("", ""), (2, 2), True, True, "HAProxy 2.2: the guard needs 2.4 or later"),
+        (("", ""), (2, 6), False, True, "this HAProxy was built without Lua"),
+        (("", ""), (2, 6), True, False, "the unit's arguments have no -S PATH"),
+        (("mode http", "mode tcp"), (2, 6), True, True, "backend shop: `stick on|match` in mode tcp"),
+        (("  mode http\n", ""), (2, 6), True, True, "backend shop: `stick on|match` in mode tcp"),
+        (("  server lb-1\n", "  server lb-1\n  shards 2\n"), (2, 8), True, True, "peers pp: with `shards`"),
+        (("store server_id", "store server_id recv-only"), (3, 2), True, True, "table shop: `recv-only`"),
+        (("stick on", "#"), (2, 6), True, True, "no backend or listen section has `stick on|match`"),
+    ],
+)
+def test_what_cant_be_served_is_named(
+    configuration: ModuleType,
+    change: tuple[str, str],
+    version: tuple[int, int],
+    lua: bool,
+    master: bool,
+    said: str,
+) -> None:
+    text = CONFIGURED.replace(*change) if change[0] else CONFIGURED
+    found = configuration.Configuration(text).unserved(version, lua, master)
+    assert [sentence[: len(said)] for sentence in found] == ([said] if said else [])
+
+
+def test_a_named_defaults_section_gives_the_mode(configuration: ModuleType) -> None:
+    text = "defaults web\n  mode http\ndefaults raw\n  mode tcp\n" + CONFIGURED.partition("peers pp")[2].join(
+        ["peers pp", ""]
+    ).replace("backend shop", "backend shop from web")
+    assert configuration.Configuration(text).unserved((2, 6), True, True) == []
+    assert configuration.Configuration(text.replace("from web", "from raw")).unserved((2, 6), True, True)
+
+
+# --- what a reload can't hand over ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said", "carried"),
+    [
+        ("size 1m", "size 2m", [], {}),
+        ("expire 30m", "expire 1h", [], {}),
+        ("len 32", "len 64", ["table shop: len 32 is now 64"], {"shop": "shop"}),
+        (
+            "type string len 32",
+            "type ip",
+            ["table shop: type string is now ip", "table shop: len 32 is now none"],
+            {"shop": "shop"},
+        ),
+        ("backend shop", "backend market", ["table shop is now market"], {"shop": "market"}),
+        ('stick on req.cook("SID")', "", ["table shop is no more; its rows go with it"], {}),
+        (
+            "bind 192.0.2.1:1024",
+            "bind 192.0.2.1:1025",
+            ["peers pp: the local peer lb-1 has another address, or other parameters"],
+            {"shop": "shop"},
+        ),
+        ("server lb-2 192.0.2.2:1024", "server lb-2 192.0.2.3:1024", [], {}),
+    ],
+)
+def test_what_the_old_worker_cant_hand_over_is_named_and_carried(
+    configuration: ModuleType, old: str, new: str, said: list[str], carried: dict[str, str]
+) -> None:
+    before, after = configuration.Configuration(CONFIGURED), configuration.Configuration(CONFIGURED.replace(old, new))
+    if old.startswith("stick"):  # the table stays, and nothing is bound by it
+        after = configuration.Configuration(CONFIGURED.replace("backend shop", "backend a").replace(old, new))
+    assert before.changes(after, "lb-1") == (said, carried)
+
+
+# --- dump and restore -----------------------------------------------------------------------------
+
+
+class Worker:
+    """A HAProxy with the table back-session, as far as a dump and a restore ask it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[int, int]] = {}
+        self.commands = list[str]()
+        self.refuses = False
+
+    def ask(self, *commands: str) -> str:
+        if commands == ("show info",):
+            return "Name: HAProxy\nVersion: 2.6.12\n"
+        if commands == ("show stat",):
+            return (ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text()
+        if commands[0].startswith("show table"):
+            asked = [command.rpartition(" key ")[2] for command in commands]
+            return "".join(f"{self.header}{self.row(key)}\n" for key in asked)
+        self.commands += commands
+        return "Require a valid integer value to store a value\n" * len(commands) if self.refuses else "\n"
+
+    def stream(self, command: str) -> Iterator[str]:
+        yield self.header
+        for key in self.rows:
+            yield self.row(key)
+
+    header = "# table: back-session, type: string, size:1048576, used:1\n"
+
+    def row(self, key: str) -> str:
+        number, left = self.rows.get(key, (0, 0))
+        return f"0x1: key={key} use=0 exp={left} server_id={number} server_key=-\n" if number else ""
+
+
+WEB_1, WEB_2 = 251633157, 45670222
+NEVER = 9_999_999_999
+
+
+@pytest.fixture
+def worker(dumps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    fake = Worker()
+    monkeypatch.setattr(dumps.haproxy_peers, "ask_worker", fake.ask)
+    monkeypatch.setattr(dumps.haproxy_peers, "stream_worker", fake.stream)
+    monkeypatch.setattr(dumps.haproxy_peers, "admin_socket", str)
+    return fake
+
+
+@pytest.fixture
+def table(configuration: ModuleType) -> object:
+    return configuration.Table("back-session", "pp", ("type", "string"), 1800.0)
+
+
+def written(file: Path, *rows: str, age: int = 0) -> Path:
+    """Writes a dump by hand."""
+    head = {
+        "version": 1,
+        "time": int(time.time()) - age,
+        "tables": {"back-session": {"expire": 1800, "rows": len(rows)}},
+    }
+    file.write_text("\n".join([json.dumps(head), *rows, ""]))
+    return file
+
+
+def test_a_dump_has_a_head_and_rows_and_is_roots_alone(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    worker.rows = {"known": (WEB_1, 60_000), r"a\ b": (WEB_2, 0), "unbound": (0, 9), "nameless": (3, 60_000)}
+    assert dumps.write(tmp_path / "dump", [table], "lb-1") == {"back-session": 3}
+    head, *rows = (tmp_path / "dump").read_text().splitlines()
+    said = json.loads(head)
+    assert (said["version"], said["haproxy"], said["peer"]) == (1, "2.6.12", "lb-1")
+    assert said["tables"] == {"back-session": {"expire": 1800.0, "rows": 3}}
+    words = [row.split(" ", 3) for row in rows]
+    assert [(server, key) for _, server, _, key in words] == [
+        ("web-be1", "known"),
+        ("web-be2", "a b"),
+        ("#3", "nameless"),
+    ]
+    assert int(words[0][2]) > time.time()
+    assert int(words[1][2]) == NEVER
+    assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [tmp_path / "dump"]
+
+
+def test_a_dump_that_fails_leaves_the_one_before(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dump").write_text("before")
+    monkeypatch.setattr(dumps.haproxy_peers, "stream_worker", lambda command: iter(["No such table\n"]))
+    with pytest.raises(dumps.haproxy_peers.PeersError, match=r"has no table back-session, which .* has: No such table"):
+        dumps.write(tmp_path / "dump", [table], "lb-1")
+    assert (tmp_path / "dump").read_text() == "before"
+    assert list(tmp_path.iterdir()) == [tmp_path / "dump"]
+
+
+def test_what_was_dumped_is_restored(dumps: ModuleType, worker: Worker, table: object, tmp_path: Path) -> None:
+    worker.rows = {"known": (WEB_1, 60_000), "nameless": (3, 60_000)}
+    dumps.write(tmp_path / "dump", [table], "lb-1")
+    counts = dumps.restore([tmp_path / "dump"], {"back-session": table}, missing_only=False)
+    assert counts == {"restored": 2, "there": 0, "odd": 0, "gone": 0, "refused": 0}
+    assert worker.commands == [
+        f"set table back-session key known data.server_id {WEB_1}",
+        "set table back-session key nameless data.server_id 3",
+    ]
+
+
+def test_rows_that_expired_or_can_not_be_given_back_are_left_out(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    later = int(time.time()) + 60
+    file = written(
+        tmp_path / "dump",
+        f"back-session web-be1 {int(time.time()) - 1} expired",
+        f"back-session web-be1 {later} \\xC3",
+        f"back-session web-gone {later} homeless",
+        f"other web-be1 {later} elsewhere",
+        f"back-session web-be2 {later} good;one",
+    )
+    counts = dumps.restore([file], {"back-session": table}, missing_only=False)
+    assert counts == {"restored": 1, "there": 0, "odd": 1, "gone": 1, "refused": 0}
+    assert worker.commands == [rf"set table back-session key good\;one data.server_id {WEB_2}"]
+
+
+def test_a_dump_older_than_the_tables_expire_is_ignored(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    row = f"back-session web-be1 {int(time.time()) + 60} known"
+    for age, restored in ((1790, 1), (1810, 0)):
+        file = written(tmp_path / "dump", row, age=age)
+        assert dumps.restore([file], {"back-session": table}, missing_only=False)["restored"] == restored
+
+
+def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, table: object, tmp_path: Path) -> None:
+    later = int(time.time()) + 60
+    file = written(tmp_path / "dump", *(f"back-session web-be1 {later} {key}" for key in ("one", "two")))
+    worker.rows = {"one": (WEB_2, 60_000)}
+    counts = dumps.restore([file], {"back-session": table}, missing_only=True)
+    assert (counts["restored"], counts["there"]) == (1, 1)
+    assert worker.commands == [f"set table back-session key two data.server_id {WEB_1}"]
+
+
+def test_of_two_dumps_the_row_that_lasts_longer_counts(dumps: ModuleType, tmp_path: Path) -> None:
+    now = int(time.time())
+    one = written(tmp_path / "1", f"t a {now + 90} x", f"t a {now + 10} y z", f"t a {now - 5} gone", f"t a {now + 5} n")
+    two = written(tmp_path / "2", f"t b {now + 20} y z", f"t b {now + 80} x", f"t b {now - 9} gone", f"t b {NEVER} n")
+    assert list(dumps.read([one, two])) == [
+        ("t", "b", NEVER, "n"),
+        ("t", "a", now + 90, "x"),
+        ("t", "b", now + 20, "y z"),
+    ]
+
+
+def test_a_row_that_is_refused_is_counted_and_not_told(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    worker.refuses = True
+    file = written(tmp_path / "dump", f"back-session web-be1 {int(time.time()) + 60} known")
+    counts = dumps.restore([file], {"back-session": table}, missing_only=False)
+    assert (counts["restored"], counts["refused"]) == (0, 1)
+
+
+def test_a_dump_of_another_version_is_refused(dumps: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text('{"version": 2}\n')
+    with pytest.raises(ValueError, match="is a dump of version 2; this program reads 1"):
+        dumps.head_of(tmp_path / "dump")
+
+
+# --- who teaches ----------------------------------------------------------------------------------
+
+
+def shown(flags: str, status: str) -> str:
+    """Gives an answer to `show peers`, of one section with one remote peer."""
+    return (
+        f"0x1: [22/Nov/2026:20:39:44] id=pp disabled=0 flags={flags} resync_timeout=<PAST> task_calls=16\n"
+        f"  0x2: id=lb-2(remote,active) addr=127.0.0.1:9 last_status={status} last_hdshk=5s\n"
+        f"        flags=0x20000200 appctx:0x4 st0=7 st1=0 task_calls=21{' state=EST' if status == 'ESTA' else ''}\n"
+        "  0x3: id=lb-1(local,inactive) addr=127.0.0.1:1 last_status=NONE last_hdshk=<NEVER>\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "used", "rows", "why"),
+    [
+        ("0x6833", "ESTA", 10, 10, "peer"),
+        ("0x6833", "ESTA", 1, 10, "peer"),
+        ("0x6833", "ESTA", 0, 0, "peer"),
+        ("0x6833", "ESTA", 0, 10, "cold"),
+        ("0x6830", "ESTA", 0, 10, "cold"),
+        ("0x6830", "ESTA", 4, 10, "cold"),
+        ("0x6830", "ESTA", 9, 10, "taught"),
+        ("0x6830", "ESTA", 7, 10, "taught"),
+        ("0x6830", "CONN", 0, 10, "refused"),
+        ("0x6833", "NONE", 0, 10, "refused"),
+    ],
+)
+def test_who_teaches_a_process_that_has_started(
+    guard: ModuleType, monkeypatch: pytest.MonkeyPatch, flags: str, status: str, used: int, rows: int, why: str
+) -> None:
+    """Port 9 of this machine refuses connections."""
+    monkeypatch.setattr(guard, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown(flags, status))
+    monkeypatch.setattr(guard, "used", lambda tables: used)
+    assert guard.wait_for_teacher("pp", [], rows, time.monotonic() + 0.3) == why
+
+
+@pytest.mark.parametrize("flags", ["0x6830", "0x6833"])
+def test_a_peer_that_does_not_answer_is_not_waited_for_for_long(
+    guard: ModuleType, monkeypatch: pytest.MonkeyPatch, flags: str
+) -> None:
+    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown(flags, "CONN"))
+    monkeypatch.setattr(guard, "refuse_connections", lambda section: False)
+    assert guard.wait_for_teacher("pp", [], 10, time.monotonic() + 0.1) == "alone"
+
+
+@pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
+def test_a_peer_with_a_session_is_told_from_one_without(guard: ModuleType, version: str) -> None:
+    text = (ROOT / f"tests/verify/fixtures/{version}/away-a.txt").read_text()
+    answer = text.split("$ show peers\n")[1].split("\n$ ")[0]
+    assert guard.established(answer) == ["haproxy-2"]
+    assert guard.established(answer.replace("state=EST", "")) == []
+
+
+def test_sections_are_told_apart(guard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown("0x3", "ESTA") + shown("0x0", "CONN").replace("id=pp", "id=qq")
+    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: text)
+    found = guard.peers_sections()
+    assert {name: guard.established(section) for name, section in found.items()} == {"pp": ["lb-2"], "qq": []}
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def host(guard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    """Returns a host whose unit does not run."""
+    monkeypatch.setattr(
+        guard.haproxy_peers, "property_of_unit", lambda name: "the-invocation" if name[0] == "I" else ""
+    )
+    monkeypatch.setattr(guard.haproxy_peers, "extra_options", lambda: ["-S", "/run/m.sock,mode,600", "-L", "lb-1"])
+    monkeypatch.setattr(guard, "gate_status", dict)
+    (tmp_path / "haproxy.cfg").write_text(CONFIGURED)
+    found: Host = guard.Host(
+        {
+            "unit": "haproxy",
+            "config": str(tmp_path / "haproxy.cfg"),
+            "state": str(tmp_path),
+            "gate": True,
+            "gate_deadline": 10,
+            "lua": str(tmp_path / "gate-0a1b2c3d.lua"),
+            "socket": SOCKET,
+            "exempt": "",
+            "reload_wait": 15,
+            "reload_unsynced": "proceed",
+            "dump": "both",
+            "textfile": str(tmp_path / "guard.prom"),
+        }
+    )
+    return found
+
+
+def test_the_master_socket_is_that_of_the_units_arguments(guard: ModuleType, host: Host) -> None:
+    assert guard.haproxy_peers.MASTER_SOCKET == "/run/m.sock"
+    assert host.local_peer() == "lb-1"
+
+
+def test_a_fault_in_a_hook_is_told_and_the_units_none(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(host: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    for name in ("started", "stopping"):
+        monkeypatch.setattr(guard, name, fails)
+        assert guard.hook(host, name, 5) == 0
+    assert "started: OSError: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert json.loads((host.state_directory / "state.json").read_text())["faults"] == 2
+    assert "session_guard_faults_total 2" in (host.state_directory / "guard.prom").read_text()
+
+
+def test_a_hook_has_its_own_time_limit(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guard, "stopping", lambda host: time.sleep(30))
+    assert guard.hook(host, "stopping", 0.1) == 0
+    assert "Overtime: stopping was given up after 0.1 s" in capsys.readouterr().err
+
+
+def test_a_reload_that_is_refused_is_an_error_of_the_unit(
+    guard: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guard.hook(host, "reload", 5) == 1
+    assert "reload refused: haproxy.service does not run" in capsys.readouterr().err
+    assert host.state["reload"]["outcome"] == "refused"
+
+
+def test_a_state_that_cant_be_written_is_a_line_in_the_log(
+    guard: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.state_directory = host.state_directory / "nowhere"
+    host.record(faults=1)
+    assert "state.json could not be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(guard, "updates", lambda tables: ["4711", "shop 1"])
+    monkeypatch.setattr(guard.guard_dump, "write", lambda file, tables, peer: file.write_text("new") and {"shop": 1})
+    host.dump.write_text("old")
+    assert guard.dump(host, if_changed=True).startswith("not dumped: whether ")
+    assert host.dump.read_text() == "old"
+    host.state["judged"] = "the-invocation"
+    assert guard.dump(host, if_changed=True).startswith("dumped: 1 rows")
+    assert (host.dump.read_text(), guard.previous(host.dump).read_text()) == ("new", "old")
+    assert guard.dump(host, if_changed=True) == "not dumped: nothing has changed"
+    monkeypatch.setattr(guard, "updates", lambda tables: ["4711", "shop 2"])
+    assert guard.dump(host, if_changed=True).startswith("dumped: 1 rows")
+
+
+def test_a_dump_that_cant_be_read_is_none(guard: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.dump.write_text("half a li")
+    assert guard.latest_dump(host) == (None, {})
+    written(guard.previous(host.dump))
+    file, tables = guard.latest_dump(host)
+    assert (file, list(tables)) == (guard.previous(host.dump), ["back-session"])
+    assert "tables.dump is no dump that this program reads" in capsys.readouterr().err
+
+
+def test_lua_files_that_no_configuration_names_are_removed(guard: ModuleType, host: Host) -> None:
+    files = [host.state_directory / f"gate-{name}.lua" for name in ("0a1b2c3d", "11111111", "22222222", "33333333")]
+    for file in files:
+        file.touch()
+    host.running_copy.write_text(f"global\n  lua-load {files[1]}\n")
+    host.configuration.with_name("haproxy.cfg.last-good").write_text(f"global\n  lua-load {files[2]}\n")
+    assert guard.prune(host, dry_run=True) == guard.prune(host, dry_run=False) == [str(files[3])]
+    assert [file.exists() for file in files] == [True, True, True, False]
+
+
+def test_a_restore_by_hand_is_refused_beside_a_peer(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown("0x3", "ESTA"))
+    with pytest.raises(guard.PeersError, match="peer lb-2 has a session with this process"):
+        guard.restore(host, [], missing=False)
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def test_the_help_names_every_command() -> None:
+    folders = os.pathsep.join([str(ROLE / "files"), str(ROOT / "roles/haproxy/files")])
+    done = subprocess.run(
+        [sys.executable, str(ROLE / "files/session_guard.py"), "--help"],
+        env={**os.environ, "PYTHONPATH": folders},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    for command in ("lines", "check", "status", "dump", "restore", "reload", "stopping", "started", "prune"):
+        assert f"\n    {command}" in done.stdout
+
+
+def test_the_program_reads_the_settings_that_the_role_writes(guard: ModuleType, host: Host) -> None:
+    template = (ROLE / "templates/settings.json.j2").read_text()
+    written_keys = {row.split("'")[1] for row in template.splitlines() if row.startswith("  '")}
+    assert written_keys == set(host.settings)
+
+
+def test_hooks_of_the_drop_in_are_commands_of_the_program() -> None:
+    text = (ROLE / "templates/session-guard.conf.j2").read_text()
+    called = {row.split()[-1] for row in text.splitlines() if row.startswith("Exec") and not row.endswith("=")}
+    assert called == {"reload", "stopping", "started"}
+
+
+def test_every_default_is_used() -> None:
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    folders = (ROLE / "tasks", ROLE / "templates", ROLE / "vars", ROOT / "roles/haproxy")
+    text = "".join(file.read_text() for folder in folders for file in folder.rglob("*.*") if file.suffix != ".pyc")
+    assert [name for name in defaults if name not in text] == []
