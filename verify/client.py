@@ -152,7 +152,8 @@ class Client(AbstractContextManager["Client"]):
             )
         except httpx.HTTPError as error:
             sent = not isinstance(error, _UNSENT)
-            broken = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
+            # A LocalProtocolError is h2's, which takes no answer after GOAWAY, although balancers still give it.
+            broken = isinstance(error, httpx.ProtocolError | httpx.ReadError | httpx.WriteError)
             closed = broken and "connection.connect_tcp.complete" not in events
             why = str(error) or type(error).__name__
             raise HttpError(f"{target.url}{path} did not answer: {why}", "info" if sent else "fail", closed) from error

@@ -162,6 +162,8 @@ def _play(name: str, run: Played, young: Sequence[str]) -> None:
             run.end(down)
             run.ask("A")
             run.end(stop)
+            for _ in range(3):
+                run.over("kill", ["B"])
         case _:
             raise AssertionError(f"{name} has no timeline here")
 
