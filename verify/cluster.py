@@ -197,9 +197,8 @@ class Cluster:
                 begun.set()
 
         def further() -> None:
-            with suppress(HttpError):  # the answer tells
-                for slow in sending:
-                    slow.send()
+            for slow in sending:
+                slow.send()
 
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(self._request, label, on, self.recorder.now(), False, exchange)

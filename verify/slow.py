@@ -1,7 +1,7 @@
 """Slow: a request that is sent in pieces, on a connection of its own, as a slow client sends it."""
 
 import socket
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Literal
 
 import h11
@@ -52,12 +52,10 @@ class Slow(AbstractContextManager["Slow"]):
         self._socket.close()
 
     def send(self) -> None:
-        """Sends the next piece; what speaks against it shows in the answer."""
+        """Sends the next piece; what speaks against it shows in the answer, which may come early."""
         piece = self.pieces.pop()
-        try:
+        with suppress(OSError):
             self._socket.sendall(piece)
-        except OSError as error:
-            raise self._broken(error) from error
 
     def answer(self) -> Answer:
         """Sends what is left, and returns the answer.
@@ -83,8 +81,6 @@ class Slow(AbstractContextManager["Slow"]):
                 elif not isinstance(event, h11.InformationalResponse):
                     raise h11.RemoteProtocolError(f"{event} instead of an answer")
         except (OSError, h11.RemoteProtocolError) as error:
-            raise self._broken(error) from error
+            url = f"{self._target.url}{self._target.path}"
+            raise HttpError(f"{url} gave a slow request no whole answer: {error}", "info") from error
         return Answer.of(response.status_code, response.headers, page, self._target.cookie, self.number)
-
-    def _broken(self, error: Exception) -> HttpError:
-        return HttpError(f"{self._target.url}{self._target.path} gave a slow request no whole answer: {error}", "info")

@@ -22,7 +22,7 @@ def test_without_its_body_a_request_is_at_the_server(web: Web) -> None:
     """The server has the headers, and the body comes in pieces."""
     read = threading.Event()
     web.asked = _Telling(read)
-    with Slow(target(web.url, path="/once"), "0a1b", "body", 3) as slow:
+    with Slow(target(web.url, path="/whole"), "0a1b", "body", 3) as slow:
         assert read.wait(BOUND), "waited for the server to have read the headers, in vain"
         slow.send()
         assert len(slow.pieces) == 2
