@@ -18,8 +18,9 @@ from verify.history import History
 from verify.look import look
 from verify.report.document import Document
 from verify.report.junit import junit
+from verify.report.repeats import Repeats
 from verify.report.terminal import Terminal
-from verify.scenarios import SCENARIOS, Scenario
+from verify.scenarios import GROUPS, SCENARIOS, Scenario
 from verify.topology import Topology
 from verify.verdict import Verdict
 
@@ -66,23 +67,30 @@ def _look(chosen: argparse.Namespace, words: Sequence[str]) -> int:
 def _run(chosen: argparse.Namespace, words: Sequence[str]) -> int:
     settings = options.settings(chosen, words)
     scenarios = _chosen(options.listed(chosen.only), settings.permission.destructive)
-    if chosen.junit and not chosen.junit.parent.is_dir():
-        raise BadUse(f"--junit {chosen.junit} can't be written: {chosen.junit.parent} is no folder, make it first")
+    for option, file in (("--junit", chosen.junit), ("--json", chosen.json)):
+        if file and not file.parent.is_dir():
+            raise BadUse(f"{option} {file} can't be written: {file.parent} is no folder, make it first")
+    if chosen.repeat < 1:
+        raise BadUse(f"--repeat {chosen.repeat} plays nothing: give a number of times, 1 or more")
     with Terminal() as terminal:
         if chosen.dry_run:
             run.rehearse(scenarios, settings, terminal)
             return EXIT_PASS
-        documents, left_out = run.play(scenarios, settings, terminal)
+        documents, left_out = run.play(scenarios, settings, terminal, chosen.repeat)
     if chosen.junit:
         chosen.junit.write_bytes(junit(documents, left_out))
+    if chosen.json:
+        chosen.json.write_bytes(Repeats.made(documents).to_json())
     return _exit_code(documents)
 
 
 def _chosen(names: list[str], destructive: bool) -> list[Scenario]:
     """Returns the scenarios by name, or all that may run and that HAProxy itself can pass."""
+    names = [each for name in names for each in GROUPS.get(name, [name])]
     for name in names:
         if name not in SCENARIOS:
-            raise BadUse(f"--only {name}: no such scenario; there are {', '.join(SCENARIOS)}")
+            known = f"{', '.join(SCENARIOS)}; groups: {', '.join(GROUPS)}"
+            raise BadUse(f"--only {name}: no such scenario; there are {known}")
     if names:
         return [SCENARIOS[name] for name in dict.fromkeys(names)]
     quiet = [known for known in SCENARIOS.values() if not known.may_lose]

@@ -142,17 +142,21 @@ class Client(AbstractContextManager["Client"]):
             HttpError: no HTTP answer at all; an error status is an answer.
         """
         target, path = self.target, path or self.target.path
+        events: list[str] = []
         try:
             response = self._http.request(
                 target.method,
                 f"{target.url.rstrip('/')}{path}",
                 headers=[*target.headers_for(key), *self._close],
-                extensions=self._extensions,
+                extensions=self._extensions | {"trace": lambda event, _: events.append(event)},
             )
         except httpx.HTTPError as error:
             sent = not isinstance(error, _UNSENT)
+            # A LocalProtocolError is h2's, which takes no answer after GOAWAY, although balancers still give it.
+            broken = isinstance(error, httpx.ProtocolError | httpx.ReadError | httpx.WriteError)
+            closed = broken and "connection.connect_tcp.complete" not in events
             why = str(error) or type(error).__name__
-            raise HttpError(f"{target.url}{path} did not answer: {why}", "info" if sent else "fail") from error
+            raise HttpError(f"{target.url}{path} did not answer: {why}", "info" if sent else "fail", closed) from error
         stream = response.extensions["network_stream"]  # the same object as long as the connection lives
         with self._lock:
             connection = self._numbers.get(stream) or self._numbers.setdefault(stream, next_connection())

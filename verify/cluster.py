@@ -3,19 +3,22 @@
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Literal, TypeVar
 
 from verify.budget import Budget
 from verify.client import Answer, Client, outcome_of
 from verify.errors import HttpError, WaitTimeout
 from verify.faults import Injection, Nemesis, Site
+from verify.faults.health import accepts
 from verify.history import SECOND, Cleanup, Fault, History, Operation, Outcome, Session, Window
 from verify.identity import ServerFrom
 from verify.load import Load, Plan
 from verify.recorder import Recorder
+from verify.slow import Slow
 from verify.tables import ROWS, Tables, new_key, patiently
 from verify.teller import Teller
 from verify.topology import Service
@@ -27,6 +30,8 @@ SERVERS = 30.0
 MARGIN = 0.05
 LOAD_ERROR_RATE = 0.9  # faults take one balancer of two away: half of the requests fail then, and that is judged
 LOAD_CAP = 1_000_000  # requests: no scenario is to go on for ever
+KEPT_TURN = 0.05  # seconds between two requests over a connection that is kept
+DOWN, KNOCK_SECONDS = 60.0, 0.002  # how long a port may take to close and to open, and how often it is tried
 
 Item = TypeVar("Item")
 
@@ -140,14 +145,133 @@ class Cluster:
         return self.random.sample(listed, len(listed))
 
     @contextmanager
-    def load(self, rate: float, seconds: float | None, share_new: float, keep_alive: bool) -> Iterator[Load]:
-        """Asks the sessions at random in the background, some of them new, until the block ends.
+    def keep_asking(self, labels: Sequence[str], on: str, client: Client) -> Iterator[None]:
+        """Asks sessions in random order in the background, one request after another, until the block ends.
+
+        Args:
+            labels: the sessions.
+            on: the balancer that `client` asks.
+            client: one that keeps its connection.
+        """
+        over = threading.Event()
+        draw = random.Random(self.random.getrandbits(64))
+
+        def run() -> None:
+            while not over.wait(KEPT_TURN):
+                label = draw.choice(labels)
+                key = self.sessions[label].key
+                self._request(label, on, self.recorder.now(), False, partial(client.ask, key))
+
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(run)
+            try:
+                yield
+            finally:
+                over.set()
+            asking.result()
+
+    @contextmanager
+    def under_way(
+        self, label: str, on: str, lacks: Literal["head", "body"], pieces: int = 1
+    ) -> Iterator[Callable[[], None]]:
+        """Has a request of a session's under way while the block lasts; it gets what sends a further piece.
+
+        Args:
+            label: the session.
+            on: the balancer that is asked.
+            lacks: what is not complete, see `verify.slow`.
+            pieces: in how many pieces that is sent; those that are left are sent when the block ends.
+        """
+        self.budget.take()
+        begun, over = threading.Event(), threading.Event()
+        key, sending = self.sessions[label].key, []
+
+        def exchange() -> Answer:
+            try:
+                with Slow(self.clients[on].target, key, lacks, pieces) as slow:
+                    sending.append(slow)
+                    begun.set()
+                    over.wait()
+                    return slow.answer()
+            finally:
+                begun.set()
+
+        def further() -> None:
+            for slow in sending:
+                slow.send()
+
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self._request, label, on, self.recorder.now(), False, exchange)
+            begun.wait()
+            try:
+                yield further
+            finally:
+                over.set()
+            asked.result()
+
+    @contextmanager
+    def knocking(self, labels: Mapping[str, Sequence[str]]) -> Iterator[None]:
+        """Has balancers that are down asked by many as soon as they accept connections again.
+
+        Whoever waits for a port to open comes before the tables do. The block ends when all are answered.
+
+        Args:
+            labels: the sessions, by the balancer that each asks; nobody else is to ask them meanwhile.
+
+        Raises:
+            WaitTimeout: the port did not close, or not open again.
+        """
+
+        def ask(label: str, on: str, open_: threading.Event) -> None:
+            key, target = self.sessions[label].key, self.clients[on].target
+            open_.wait()
+
+            def exchange() -> Answer:
+                with Slow(target, key, "head") as slow:
+                    return slow.answer()
+
+            self._request(label, on, self.recorder.now(), False, exchange)
+
+        def knock(on: str) -> None:
+            url, open_ = self.clients[on].url, threading.Event()
+            with ThreadPoolExecutor(len(labels[on])) as pool:
+                asked = [pool.submit(ask, label, on, open_) for label in labels[on]]
+                try:
+                    wait_for(f"{url} to refuse connections", lambda: not accepts(url), DOWN, KNOCK_SECONDS)
+                    wait_for(f"{url} to accept connections again", lambda: accepts(url), DOWN, KNOCK_SECONDS)
+                finally:
+                    open_.set()
+            for each in asked:
+                each.result()
+
+        for own in labels.values():
+            for _ in own:
+                self.budget.take()
+        with ThreadPoolExecutor(len(labels)) as pool:
+            knocks = [pool.submit(knock, on) for on in labels]
+            yield
+            for each in knocks:
+                each.result()
+
+    @contextmanager
+    def load(
+        self,
+        rate: float,
+        seconds: float | None,
+        share_new: float,
+        keep_alive: bool,
+        labels: Iterable[str] | None = None,
+        outage: bool = False,
+    ) -> Iterator[Load]:
+        """Asks sessions at random in the background, some of them new, until the block ends.
 
         Args:
             rate: requests a second.
             seconds: how long; None for as long as the block takes.
             share_new: the share of requests that begin a session.
             keep_alive: whether connections serve several requests.
+            labels: the sessions; None for all that there are.
+            outage: whether it goes on where nobody answers.
         """
         self._loads += 1
         plan = Plan(
@@ -156,14 +280,16 @@ class Cluster:
             rate=rate,
             seconds=seconds,
             cap=LOAD_CAP,
-            sessions=tuple((label, session.key) for label, session in self.sessions.items()),
+            sessions=tuple(
+                (label, self.sessions[label].key) for label in (self.sessions if labels is None else labels)
+            ),
             share_new=share_new,
             keep_alive=keep_alive,
             new_labels=f"n{self._loads}-",
             new_again=2 * self.settle_ns / SECOND,
             issued_by=self.issued_by,
             key_length=self.service.table.len,
-            error_rate=LOAD_ERROR_RATE,
+            error_rate=None if outage else LOAD_ERROR_RATE,
         )
         load = Load(
             plan,
@@ -208,20 +334,40 @@ class Cluster:
         planned = self.recorder.now() - int((time.monotonic() - turn) * SECOND)
         return self._request(label, balancer, planned, tell)
 
-    def _request(self, label: str | None, balancer: str, planned_ns: int, tell: bool) -> str | None:
-        """Sends one request and records it; returns the session's label, a new one if it was issued."""
-        client = self.clients[balancer]
+    def _request(
+        self,
+        label: str | None,
+        balancer: str,
+        planned_ns: int,
+        tell: bool,
+        exchange: Callable[[], Answer] | None = None,
+    ) -> str | None:
+        """Sends one request and records it; returns the session's label, a new one if it was issued.
+
+        One that finds its connection closed, which had served before, is sent again, as clients do.
+
+        Args:
+            label: the session's; None for a newcomer.
+            balancer: which one is asked.
+            planned_ns: when it should be sent.
+            tell: whether the answer is told.
+            exchange: sends it and gets the answer; None for the balancer's client.
+        """
         key = self.sessions[label].key if label else None
         path = None if label else self.service.login_path
         index, wall, sent = self.recorder.next_index(), time.time_ns(), self.recorder.now()
         answer: Answer | None = None
         outcome: Outcome
         error: str | None = None
-        try:
-            answer = client.ask(key, path)
-            outcome = outcome_of(answer.status)
-        except HttpError as failure:
-            outcome, error = failure.outcome, str(failure)
+        attempt, again = 0, True
+        while again:
+            attempt, again = attempt + 1, False
+            try:
+                answer = exchange() if exchange else self.clients[balancer].ask(key, path)
+                outcome = outcome_of(answer.status)
+            except HttpError as failure:
+                outcome, error = failure.outcome, str(failure)
+                again = failure.closed and attempt == 1
         done = self.recorder.now()
         if answer and not label and answer.issued:
             label = self.add(answer.issued, "server")
@@ -241,7 +387,8 @@ class Cluster:
                 status=answer.status if answer else None,
                 outcome=outcome,
                 connection=answer.connection if answer else 0,
-                error=error,
+                attempt=attempt,
+                error=None if answer else error,
             )
         )
         self._answered_ns = done
@@ -303,21 +450,25 @@ class Cluster:
     @contextmanager
     def inject(self, injection: Injection) -> Iterator[Fault]:
         """Injects a fault, and heals it at the end, whatever happens in between."""
-        with self._window(injection), self._nemesis.inject(injection) as fault:
+        with self._window(injection) as close, self._nemesis.inject(injection, close) as fault:
             yield fault
 
     @contextmanager
-    def _window(self, injection: Injection) -> Iterator[None]:
-        """Declares that requests may fail where a fault takes a balancer or a server away."""
+    def _window(self, injection: Injection) -> Iterator[Callable[[], None]]:
+        """Declares that requests may fail where a fault takes a balancer or a server away, until it is healed.
+
+        What comes after that, such as learning the tables, is no excuse.
+        """
         away = frozenset(injection.disturbs)
         from_ns = self.recorder.now()
+        until: list[int] = []
         self._open.append(away)
         try:
-            yield
+            yield lambda: until.append(self.recorder.now())
         finally:
             self._open.remove(away)
             if away:
-                until_ns, why = self.recorder.now(), injection.kind
+                until_ns, why = [*until, self.recorder.now()][0], injection.kind
                 self.recorder.write(Window(balancers=sorted(away), from_ns=from_ns, until_ns=until_ns, why=why))
 
     # The end.

@@ -70,11 +70,13 @@ class HttpError(VerifyError):
 
     Attributes:
         outcome: `fail` where the request certainly reached no server, `info` where it may have.
+        closed: whether a connection that had served before was ended before any answer. Either side may do
+            that at any time, and clients ask again on another one (RFC 9110, 9.2.2; RFC 9113, 8.7).
     """
 
-    def __init__(self, text: str, outcome: Literal["fail", "info"]) -> None:
+    def __init__(self, text: str, outcome: Literal["fail", "info"], closed: bool = False) -> None:
         """`text` is the whole sentence."""
-        self.outcome = outcome
+        self.outcome, self.closed = outcome, closed
         super().__init__(text)
 
 

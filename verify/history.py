@@ -142,6 +142,8 @@ class Fault(Record, frozen=True, kw_only=True, tag="fault"):
         heal_evidence: that it is over.
         moves: servers whose sessions may move because of it (they were down for some balancer).
         may_move: whether any session may move, because nothing can hold it (a cleared table).
+        spares_ns: rows that were bound to their server as long as this before the injection must survive it,
+            younger ones may be lost; None: none may.
         parts: pairs of balancers that can't hear each other while it lasts; a balancer that is
             down or paused stands in pairs with all others.
         proves_not: what it does not prove, for the report.
@@ -156,6 +158,7 @@ class Fault(Record, frozen=True, kw_only=True, tag="fault"):
     heal_evidence: list[Evidence] = []
     moves: list[str] = []
     may_move: bool = False
+    spares_ns: int | None = None
     parts: list[tuple[str, str]] = []
     proves_not: str = ""
 
@@ -195,6 +198,22 @@ class Snapshot(Record, frozen=True, kw_only=True, tag="snapshot"):
     rows: dict[str, str | None]
     used: int
     size: int
+
+
+class Stock(Record, frozen=True, kw_only=True, tag="stock"):
+    """What became, on one balancer, of the rows that were put into its table and that nobody asked for.
+
+    Attributes:
+        put: how many there were.
+        kept: how many are there with the server that they were bound to.
+        moved: how many are there with another one; the rest is missing.
+    """
+
+    balancer: str
+    at_ns: int
+    put: int
+    kept: int
+    moved: int
 
 
 class Lag(Record, frozen=True, kw_only=True, tag="lag"):
@@ -249,7 +268,9 @@ class End(Record, frozen=True, kw_only=True, tag="end"):
     why: str = ""
 
 
-AnyRecord = Header | Session | Operation | Fault | Window | Phase | Snapshot | Lag | Inspection | Cleanup | Note | End
+AnyRecord = (
+    Header | Session | Operation | Fault | Window | Phase | Snapshot | Stock | Lag | Inspection | Cleanup | Note | End
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
@@ -266,6 +287,7 @@ class History:
     windows: list[Window] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    stocks: list[Stock] = field(default_factory=list)
     lags: list[Lag] = field(default_factory=list)
     inspections: list[Inspection] = field(default_factory=list)
     cleanups: list[Cleanup] = field(default_factory=list)
@@ -299,6 +321,8 @@ class History:
                     history.phases.append(record)
                 case Snapshot():
                     history.snapshots.append(record)
+                case Stock():
+                    history.stocks.append(record)
                 case Lag():
                     history.lags.append(record)
                 case Inspection():

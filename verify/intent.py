@@ -13,11 +13,12 @@ import msgspec
 
 from verify.configuration import Configuration
 from verify.errors import InventoryError
-from verify.topology import Balancer, Connection, Server, Service, Topology, WebHost
+from verify.topology import INTERVAL, Balancer, Connection, Server, Service, Topology, WebHost
 
 _SSH = ("ssh", "smart", "paramiko_ssh", "paramiko")
 # The variables that are read here; roles/haproxy/vars/main/main.yml lists the same.
 VERIFY = ("verify_url", "verify_backend", "verify_cookie", "verify_path", "verify_login_path")
+DUMP_INTERVAL = "session_guard_dump_interval"
 CONNECTION = (
     "ansible_connection",
     "ansible_host",
@@ -78,6 +79,7 @@ def topology_from(written: bytes, backend: str | None = None) -> Topology:
             )
     return msgspec.structs.replace(
         first,
+        dump_interval=_interval(intent),
         balancers=tuple(balancer for part in parts for balancer in part.balancers),
         web_hosts=tuple(
             WebHost(name=name, connection=connection_of(name, intent.variables[name])) for name in intent.web_hosts
@@ -111,6 +113,18 @@ def _part(balancer: _Balancer, intent: _Intent, backend: str | None) -> Topology
         ports=configuration.ports(service.backend),
     )
     return Topology(balancers=(running,), section=shared, peers=peers, service=service)
+
+
+def _interval(intent: _Intent) -> float:
+    """Returns the longest interval between dumps of the session guard's, its default where none is given."""
+    found: list[float] = []
+    for balancer in intent.balancers:
+        text = _value(intent.variables[balancer.name], DUMP_INTERVAL)
+        try:
+            found += [float(text)] if text else []
+        except ValueError:
+            raise InventoryError(f"{balancer.name}: {DUMP_INTERVAL} must be a number of seconds, not {text}") from None
+    return max(found, default=INTERVAL)
 
 
 def _service(host: str, configuration: Configuration, intent: _Intent, backend: str | None) -> Service:

@@ -111,20 +111,37 @@ def bounds(command: argparse.ArgumentParser) -> None:
 def breaking(command: argparse.ArgumentParser) -> None:
     """What may be broken."""
     group = command.add_argument_group("what may be broken")
-    group.add_argument("--only", action="append", default=[], metavar="SCENARIO", help="repeat it, or use commas")
+    group.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="SCENARIO",
+        help="repeat it, or use commas; `guard` is all that the session guard is for",
+    )
+    group.add_argument("--repeat", type=int, default=1, metavar="R", help="play each so many times (%(default)s)")
     group.add_argument("--destructive", action="store_true", help="inject faults, on the hosts named by --on alone")
     group.add_argument("--on", action="append", default=[], metavar="HOST", help="repeat it, or use commas")
     group.add_argument("--dry-run", action="store_true", help="print every command, and do nothing")
-    group.add_argument("--seconds", type=finite, default=Size.seconds, help="of load, or of random (%(default)s)")
+    group.add_argument("--seconds", type=finite, default=Size.seconds, help="of random (%(default)s)")
     group.add_argument(
-        "--rows", type=int, default=0, help="further rows in the table under load, taken away at the end (%(default)s)"
+        "--rows",
+        type=int,
+        help="further rows in the table under load, taken away at the end (each scenario's own; 0 for none)",
     )
     group.add_argument("--load-rate", type=finite, help="requests a second of load (each scenario's own)")
     group.add_argument(
         "--share-new", type=finite, default=Size.share_new, help="the share of load that begins a session (%(default)s)"
     )
     group.add_argument("--keep-alive", action="store_true", help="connections of the load serve several requests")
+    group.add_argument(
+        "--dump-interval",
+        type=finite,
+        metavar="S",
+        help="rows that are older than so many seconds, and some more, survive a power cut"
+        " (session_guard_dump_interval of the inventory)",
+    )
     group.add_argument("--junit", type=Path, metavar="FILE", help="one JUnit file for all scenarios")
+    group.add_argument("--json", type=Path, metavar="FILE", help="one JSON file with the figures over all repeats")
 
 
 def finite(text: str) -> float:
@@ -203,6 +220,11 @@ def settings(options: argparse.Namespace, arguments: Sequence[str], known: Topol
     everything = names | {host.name for host in found.web_hosts}
     _known("--url", urls, names)
     balancers = tuple(msgspec.structs.replace(known, url=urls.get(known.name, known.url)) for known in found.balancers)
+    interval = getattr(options, "dump_interval", None)
+    if interval is not None and interval <= 0:
+        raise BadUse(f"--dump-interval {interval:g} is no time: give seconds, more than 0")
+    if interval is not None:
+        found = msgspec.structs.replace(found, dump_interval=interval)
     found = msgspec.structs.replace(found, balancers=balancers)  # a history, and so a later check, knows the URLs
     _known("--on", on, everything)
     return Settings(
@@ -215,7 +237,7 @@ def settings(options: argparse.Namespace, arguments: Sequence[str], known: Topol
             sessions=options.sessions,
             seconds=getattr(options, "seconds", Size.seconds),
             load_rate=getattr(options, "load_rate", None),
-            rows=getattr(options, "rows", 0),
+            rows=getattr(options, "rows", None),
             share_new=getattr(options, "share_new", Size.share_new),
             keep_alive=getattr(options, "keep_alive", False),
         ),

@@ -1,5 +1,6 @@
 """Run: plays scenarios, each in a directory of its own, judges them and writes the reports."""
 
+import dataclasses
 import os
 import shlex
 import shutil
@@ -36,7 +37,7 @@ from verify.topology import Service, Topology
 from verify.verdict import Result, Verdict, conclude
 
 HISTORY, VERDICT, JUNIT, PAGE = "history.jsonl", "verdict.json", "junit.xml", "report.html"
-CHOSEN = ("--seed", "--only", "--junit")  # options that a replay gives itself
+CHOSEN = ("--seed", "--only", "--junit", "--json", "--repeat")  # options that a replay gives itself, or not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +87,11 @@ class Settings:
 
 
 def play(
-    scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal
+    scenarios: Sequence[Scenario], settings: Settings, terminal: Terminal, repeat: int = 1
 ) -> tuple[list[Document], list[NotApplicable]]:
     """Plays scenarios one after another, and tells of them; those that HAProxy's version can't offer are left out.
+
+    All of them are played `repeat` times, each time with another seed, counted up from the settings' one.
 
     Raises:
         BadUse: what is asked for can't be done, or must not; nothing was changed.
@@ -105,8 +108,10 @@ def play(
         for scenario in scenarios:
             _able(scenario, settings)
             nemesis.check(scenario.faults(site))
-        for scenario in scenarios:
-            documents.append(_play(scenario, site, settings, terminal))
+        for number in range(repeat):
+            for scenario in scenarios:
+                drawn = dataclasses.replace(settings, seed=settings.seed + number)
+                documents.append(_play(scenario, site, drawn, terminal))
     terminal.summary(documents, left_out)
     return documents, left_out
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from verify.errors import Refused, WaitTimeout
 from verify.faults import Site
-from verify.history import Session, Snapshot
+from verify.history import Session, Snapshot, Stock
 from verify.recorder import Recorder
 from verify.table_text import Row
 from verify.teller import Teller
@@ -20,6 +20,7 @@ from verify.waiting import wait_for
 # Bounds, in seconds. A row reaches the other balancer in milliseconds; a process that finds nobody
 # to learn from declares itself in sync after 5 s, two that start together after up to 12 s.
 ROWS, SYNC, CLEAR = 3.0, 20.0, 15.0
+CLEARED = 2000  # rows a second, at least, that can be cleared everywhere, and looked for twice
 
 
 class Tables:
@@ -36,6 +37,7 @@ class Tables:
         self._site, self._service, self._sessions = site, service, sessions
         self._recorder, self._teller = recorder, teller
         self._moment = 0
+        self._stock: dict[str, int] = {}  # the server's id of each row that was put there
         self.others: list[str] = []
 
     def bindings(self, labels: Iterable[str], on: str) -> dict[str, str | None]:
@@ -122,12 +124,29 @@ class Tables:
         self.others += fillers
         servers = self._site.apis[first].servers(self._service.backend)
         self._site.apis[first].set_rows(table, fillers, servers[0].id)
+        self._stock |= {key[: self._service.table.len]: servers[0].id for key in fillers}
 
         def everywhere() -> bool:
             used = [known.used for api in self._site.apis.values() for known in api.tables() if known.name == table]
             return min(used) >= count
 
         patiently(self._teller, f"{count} rows on all balancers", everywhere, SYNC)
+
+    def count_stock(self) -> None:
+        """Records what became of the rows that `fill` has added, on every balancer."""
+        for name, api in self._site.apis.items() if self._stock else ():
+            bound = {row.key: row.server_id for row in api.stream_rows(self._service.table.name)}
+            there = [key for key in self._stock if key in bound]
+            kept = sum(bound[key] == self._stock[key] for key in there)
+            self._recorder.write(
+                Stock(
+                    balancer=name,
+                    at_ns=self._recorder.now(),
+                    put=len(self._stock),
+                    kept=kept,
+                    moved=len(there) - kept,
+                )
+            )
 
     def clear(self) -> dict[str, int]:
         """Takes the verifier's own rows away everywhere; returns how many sessions are left, by balancer.
@@ -146,7 +165,8 @@ class Tables:
             looks = 0 if any(left.values()) else looks + 1
             return looks == 2
 
-        patiently(self._teller, "the verifier's own sessions to be gone from every table", gone, CLEAR)
+        seconds = CLEAR + len(self.others) / CLEARED
+        patiently(self._teller, "the verifier's own sessions to be gone from every table", gone, seconds)
         return left
 
 

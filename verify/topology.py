@@ -7,6 +7,7 @@ that is not known is an error, because a misspelt one would be missed silently.
 import msgspec
 
 FORMAT = 1
+INTERVAL = 60.0  # seconds; the default of session_guard_dump_interval
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -124,6 +125,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
         format: the file format's number.
         section: the name of the peers section, None if unknown.
         service: None where only the balancers are known (`verify look`).
+        dump_interval: seconds between two dumps of the session guard's (`session_guard_dump_interval`).
     """
 
     format: int = FORMAT
@@ -132,3 +134,4 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     peers: tuple[Peer, ...] = ()
     web_hosts: tuple[WebHost, ...] = ()
     service: Service | None = None
+    dump_interval: float = INTERVAL

@@ -8,13 +8,14 @@ from verify.errors import VerifyError, WaitTimeout
 POLL_SECONDS = 0.05
 
 
-def wait_for(what: str, probe: Callable[[], bool], seconds: float) -> None:
+def wait_for(what: str, probe: Callable[[], bool], seconds: float, poll: float = POLL_SECONDS) -> None:
     """Returns as soon as `probe` is true; a `VerifyError` in it means "not yet".
 
     Args:
         what: the state, as it shall read in "waited 5 s for ...".
         probe: looks at the state; it is asked at least once.
         seconds: the bound.
+        poll: seconds between two looks.
 
     Raises:
         WaitTimeout: the state did not come about.
@@ -29,4 +30,4 @@ def wait_for(what: str, probe: Callable[[], bool], seconds: float) -> None:
             last = error
         if time.monotonic() >= deadline:
             raise WaitTimeout(what, seconds, last)
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll)

@@ -196,11 +196,9 @@ def test_what_haproxy_itself_loses_is_said(tmp_path: Path) -> None:
     """A reload under load moves sessions, with many rows for sure: the window is the time that they take to arrive.
 
     With 100,000 rows some 0.1 s pass; at 150 requests a second to this balancer, 4 of 5 of them answered wrong, the
-    odds that four reloads move nobody are e^-48.
+    odds that ten reloads move nobody are e^-120.
     """
-    lost = sticky_verify(
-        tmp_path, "--only", "reload-under-load", "--rows", "100000", "--load-rate", "300", "--seconds", "20"
-    )
+    lost = sticky_verify(tmp_path, "--only", "reload-under-load", "--rows", "100000", "--load-rate", "300")
     assert lost.rc == 1, lost.output
     results = {result["invariant"]: result for result in verdicts(tmp_path)["reload-under-load"]["results"]}
     moves = results["nothing-moves"]

@@ -15,7 +15,7 @@ LAYERS = [
     {"topology", "waiting", "teller"},
     {"configuration", "intent", "inventory", "table_text", "peers_text", "runtime_text", "agent", "pipe", "hosts"},
     {"runtime_api", "inspection", "seen", "lints", "look"},
-    {"target", "client", "identity", "plan", "http1", "budget", "recorder", "load", "lag"},
+    {"target", "client", "identity", "plan", "http1", "budget", "recorder", "load", "lag", "slow"},
     {"faults"},
     {"tables"},
     {"cluster", "evidence"},

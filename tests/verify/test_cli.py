@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from verify.cli import _PARSER, main
+from verify.cli import _PARSER, _chosen, main
 from verify.history import Header
 from verify.invariants import INVARIANTS
 from verify.inventory import dump
 from verify.options import settings
 from verify.run import replay
-from verify.scenarios import SCENARIOS, Check, Plant
+from verify.scenarios import GROUPS, SCENARIOS, Check, Plant
 from verify.topology import Balancer, Connection, Server, Service, Table, Topology
 
 
@@ -84,6 +84,9 @@ def test_bad_use(words: list[str], text: str, capsys: pytest.CaptureFixture[str]
         (["--rate", "inf"], "argument --rate: invalid finite value: 'inf'"),
         (["--head", "X-One: 1"], "unrecognized arguments: --head X-One: 1"),
         (["--junit", "/nowhere/x.xml"], "--junit /nowhere/x.xml can't be written: /nowhere is no folder"),
+        (["--json", "/nowhere/x.json"], "--json /nowhere/x.json can't be written: /nowhere is no folder"),
+        (["--repeat", "0"], "--repeat 0 plays nothing: give a number of times, 1 or more"),
+        (["--dump-interval", "0"], "--dump-interval 0 is no time: give seconds, more than 0"),
     ],
 )
 def test_words_that_make_no_run(words: list[str], text: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +102,21 @@ def test_values_of_headers_stand_in_no_report(file: str) -> None:
         *("run", "--topology", file, "--header", "X-Token: (hidden)", "--header=X-Other: (hidden)", "--seed", "1")
     ]
     assert settings(options, words).targets["lb1"].headers == {"X-Token": "secret", "X-Other": "secret"}
+
+
+def test_a_group_stands_for_its_scenarios() -> None:
+    assert [scenario.name for scenario in _chosen(["sync", "guard", "sync"], True)] == ["sync", *GROUPS["guard"]]
+    assert GROUPS["guard"] == [
+        *("reload-under-load", "rapid-reloads", "crash-restart", "last-restart", "power-cut", "package-restart"),
+        *("both-rebooted", "stale-dump", "old-worker"),
+    ]
+    assert not {scenario.name for scenario in _chosen([], True)} & set(GROUPS["guard"])
+
+
+def test_the_dumps_interval_is_the_callers_or_the_inventorys(file: str) -> None:
+    for words, interval in (([], 60), (["--dump-interval", "5"], 5)):
+        chosen = ["run", "--topology", file, *words]
+        assert settings(_PARSER.parse_args(chosen), chosen).topology.dump_interval == interval
 
 
 def test_urls_that_were_given_are_remembered(file: str) -> None:
@@ -175,6 +193,7 @@ def test_every_invariant_that_a_scenario_names_exists_and_all_are_used() -> None
 
 def test_a_replay_has_the_same_words_the_scenario_and_the_seed() -> None:
     words = ["run", "-i", "inv", "--only", "crash,pause", "--seed=7", "--junit", "all.xml", "--rate", "9"]
+    words += ["--repeat", "10", "--json=all.json"]
     header = Header(
         run="r",
         scenario="pause",

@@ -260,3 +260,15 @@ def test_host_and_port(url: str, host: str, port: int) -> None:
     assert (made.host, made.port, made.tls) == (host, port, port == 443)
     with pytest.raises(BadUse, match="sni"):
         target("https://shop.test", sni=".test")
+
+
+def test_a_kept_connection_that_was_closed_is_told_from_one_that_failed(web: Web) -> None:
+    """Clients ask again in the first case only."""
+    with Client(target(web.url), keep_alive=True) as client:
+        assert client.ask("0a1b").connection == client.ask("0a1b").connection
+        with pytest.raises(HttpError) as caught:
+            client.ask("0a1b", "/gone")
+        assert caught.value.closed
+        with pytest.raises(HttpError) as caught:  # on a connection of its own
+            client.ask("0a1b", "/gone")
+        assert not caught.value.closed

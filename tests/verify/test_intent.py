@@ -9,7 +9,7 @@ import yaml
 
 from verify import configuration
 from verify.errors import InventoryError
-from verify.intent import CONNECTION, VERIFY, connection_of, topology_from, url_of
+from verify.intent import CONNECTION, DUMP_INTERVAL, VERIFY, connection_of, topology_from, url_of
 from verify.topology import Balancer, Connection, Peer, Server, Service, Table, WebHost
 
 VARS = Path(__file__).parents[2] / "roles/haproxy/vars/main/main.yml"
@@ -186,4 +186,4 @@ def test_the_role_tells_what_is_read_here() -> None:
     role = yaml.safe_load(VARS.read_text())
     assert role["__haproxy_sections"] == [*configuration.SECTIONS]
     assert role["__haproxy_told"] == [*configuration.LINES]
-    assert role["__haproxy_asked"] == [*CONNECTION, *VERIFY]
+    assert role["__haproxy_asked"] == [*CONNECTION, *VERIFY, DUMP_INTERVAL]

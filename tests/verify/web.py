@@ -100,6 +100,9 @@ class Pages(BaseHTTPRequestHandler):
             case "/once":  # answers, and closes what was to be kept
                 self._answer(200, [])
                 self.close_connection = True
+            case "/whole":  # reads all of the request first
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._answer(200, [])
             case "/down":
                 self._answer(503, [])
             case "/login":

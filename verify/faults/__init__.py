@@ -13,31 +13,38 @@ from verify.faults.config import ReloadConfig, ReloadConfigRemove
 from verify.faults.injection import Injection
 from verify.faults.nemesis import Nemesis, Permission
 from verify.faults.network import Isolate, PeersCut, PeersCutIn, PeersCutOut
-from verify.faults.process import Kill, Pause, RapidReloads, Reload, Restart, Stop
+from verify.faults.outage import Outage, PowerCut, RestartAll, StopAll
+from verify.faults.process import ColdStart, Kill, Pause, RapidReloads, Reload, Restart, RestartLast, Stop
 from verify.faults.site import Site, lock_all, open_site
 from verify.faults.table import TableClear
 
 __all__ = [
     "FAULTS",
     "ClockStep",
+    "ColdStart",
     "Drain",
     "Injection",
     "Isolate",
     "Kill",
     "Nemesis",
+    "Outage",
     "Pause",
     "PeersCut",
     "PeersCutIn",
     "PeersCutOut",
     "Permission",
+    "PowerCut",
     "RapidReloads",
     "Reload",
     "ReloadConfig",
     "ReloadConfigRemove",
     "Restart",
+    "RestartAll",
+    "RestartLast",
     "ServerDown",
     "Site",
     "Stop",
+    "StopAll",
     "TableClear",
     "WebStop",
     "lock_all",
@@ -53,8 +60,13 @@ FAULTS: dict[str, type[Injection]] = {
         ReloadConfig,
         ReloadConfigRemove,
         Restart,
+        RestartLast,
+        ColdStart,
+        RestartAll,
         Stop,
+        StopAll,
         Kill,
+        PowerCut,
         Pause,
         PeersCut,
         PeersCutIn,
@@ -74,7 +86,8 @@ def possible(site: Site) -> list[Callable[[], Injection]]:
 
     Each call of one of them makes a new injection. A kind has as many targets as there are
     balancers at most, so that many servers don't crowd the other kinds out. Left out are what
-    the hosts' kind does not allow, what would take away the only balancer or the only web host.
+    the hosts' kind does not allow, what would take away the only balancer or the only web host,
+    and what takes away the last one.
 
     Raises:
         HostError: a host can't be asked for its kind.
@@ -83,7 +96,7 @@ def possible(site: Site) -> list[Callable[[], Injection]]:
     found: list[Callable[[], Injection]] = []
     for fault in FAULTS.values():
         members = site.topology.web_hosts if fault is WebStop else site.balancers
-        if len(members) < 2 and (fault.takes_away or fault is WebStop):
+        if fault.takes_all or (len(members) < 2 and (fault.takes_away or fault is WebStop)):
             continue
         for target in fault.choices(site)[: len(site.balancers)]:
             hosts = fault(site, target).targets

@@ -4,6 +4,7 @@ from functools import partial
 from typing import ClassVar
 
 from verify.errors import Refused
+from verify.faults.health import runs
 from verify.faults.injection import SERVERS, Command, Injection, runtime, watch
 from verify.faults.network import counted, cut, keeps_ssh, removed, table_of, uncut
 from verify.faults.site import Site
@@ -33,7 +34,7 @@ class OnServers(Injection):
         raise Refused(f"{name} is no server of {self.site.service.backend}; its servers are {known}")
 
     def servers_are(self, up: bool) -> list[Evidence]:
-        """Waits until every balancer has all servers in `moves` up, or all of them down."""
+        """Waits until every balancer that runs has all servers in `moves` up, or all of them down."""
         backend = self.site.service.backend
 
         def look(name: str) -> tuple[bool, str]:
@@ -42,13 +43,24 @@ class OnServers(Injection):
             return all(states.get(server) == up for server in self.moves), shown
 
         word = "up" if up else "down"
-        return [watch(f"{name} has marked them {word}", partial(look, name), SERVERS) for name in self.site.apis]
+        return [watch(f"{name} has marked them {word}", partial(look, name), SERVERS) for name in self.running()]
+
+    def running(self) -> list[str]:
+        """Returns the balancers that run; others are away by a fault of their own, and start with servers up.
+
+        Raises:
+            Refused: there is none.
+        """
+        found = [name for name in self.site.apis if runs(self.site, name)]
+        if not found:
+            raise Refused(f"{self.kind}: no balancer runs that could mark a server down: start one")
+        return found
 
     def preflight(self) -> None:
         """What is to go down has to be up."""
         super().preflight()
-        for name, api in self.site.apis.items():
-            states = {server.name: server.up for server in api.servers(self.site.service.backend)}
+        for name in self.running():
+            states = {server.name: server.up for server in self.site.apis[name].servers(self.site.service.backend)}
             for server in self.moves or [self.target]:
                 if not states.get(server):
                     raise Refused(f"{self.kind}: {server} is not up on {name} now, so nothing could be seen: start it")
@@ -60,8 +72,8 @@ class OnServers(Injection):
             Refused: there is none.
         """
         gone = {*self.moves, self.target}
-        for name, api in self.site.apis.items():
-            servers = api.servers(self.site.service.backend)
+        for name in self.running():
+            servers = self.site.apis[name].servers(self.site.service.backend)
             if not any(server.up and server.admin == "ready" and server.name not in gone for server in servers):
                 raise Refused(
                     f"{self.kind} would take away {self.target}, the last server that is up on {name}: start others"

@@ -15,7 +15,10 @@ from verify.hosts import UNDO, Host
 from verify.topology import Balancer
 
 _RULES = "! command -v nft >/dev/null || nft list tables"
-_FILES = "ls -d /run/sticky-verify* {config}{kept}* 2>/dev/null; grep -Hn sticky-verify {config} 2>/dev/null || :"
+_FILES = (
+    "ls -d /run/sticky-verify* /run/systemd/system/*.d/*sticky-verify* {config}{kept}* 2>/dev/null;"
+    " grep -Hn sticky-verify {config} 2>/dev/null || :"
+)
 
 
 class Search(NamedTuple):

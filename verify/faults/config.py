@@ -6,7 +6,7 @@ from typing import ClassVar
 from verify.errors import HostError, Refused
 from verify.faults.health import in_sync
 from verify.faults.injection import PEERS, Command, watch
-from verify.faults.process import Reload
+from verify.faults.process import Reload, becomes
 from verify.faults.worker import no_strays
 from verify.history import Evidence
 
@@ -91,7 +91,11 @@ class ReloadConfig(Reload):
     def heal(self) -> list[Evidence]:
         """The list is as it was, and the old worker gone."""
         self.run(self.healing())
-        return [self._becomes("active"), self._shown(not self.listed), no_strays(self.site, self.target)]
+        return [
+            becomes(self.site, self.target, "active"),
+            self._shown(not self.listed),
+            no_strays(self.site, self.target),
+        ]
 
     def preflight(self) -> None:
         """The server's line has to be in the file, and the file must be as it was written."""

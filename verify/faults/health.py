@@ -22,16 +22,21 @@ def accepts(url: str) -> bool:
         return False
 
 
-def serves(site: Site, name: str) -> bool:
-    """Whether a balancer's unit is active, its runtime API answers, and its URL's port accepts a connection."""
-    balancer = site.balancer(name)
+def runs(site: Site, name: str) -> bool:
+    """Whether a balancer's unit is active, and its runtime API answers."""
     try:
-        if Unit.of(site.hosts[name], balancer.unit).active != "active":
+        if Unit.of(site.hosts[name], site.balancer(name).unit).active != "active":
             return False
         site.apis[name].info()
     except VerifyError:
         return False
-    return balancer.url is None or accepts(balancer.url)
+    return True
+
+
+def serves(site: Site, name: str) -> bool:
+    """Whether a balancer runs, and its URL's port accepts a connection."""
+    url = site.balancer(name).url
+    return runs(site, name) and (url is None or accepts(url))
 
 
 def takes_over(site: Site, name: str) -> bool:

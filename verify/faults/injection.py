@@ -55,8 +55,11 @@ class Injection(ABC):
         possible_on: the kinds of host that it can be injected on.
         tools: commands that its hosts must have.
         takes_away: whether a balancer does not serve while it lasts.
+        takes_all: whether it may take away the last one that serves: such a fault is never drawn at random.
+        recovers: whether it is waited for until all works again that did before.
         may_move: whether any session may move because of it.
         seen_by_peers: whether only the peers' state shows that it happened.
+        spares: rows that are as old as this, in seconds, when it is injected must survive it; None: all of them.
         bound: the seconds after which the host heals itself, counted from the injection; the waits
             for evidence are part of them.
     """
@@ -67,6 +70,8 @@ class Injection(ABC):
     possible_on: ClassVar[frozenset[str]] = ANYWHERE
     tools: ClassVar[tuple[str, ...]] = ()
     takes_away: ClassVar[bool] = False
+    takes_all: ClassVar[bool] = False
+    recovers: ClassVar[bool] = True
     may_move: ClassVar[bool] = False
     seen_by_peers: ClassVar[bool] = False
 
@@ -108,6 +113,11 @@ class Injection(ABC):
     def parts(self) -> list[tuple[str, str]]:
         """The pairs of balancers that can't hear each other while it lasts."""
         return []
+
+    @property
+    def spares(self) -> float | None:
+        """The age at which rows are safe from it, in seconds."""
+        return None
 
     @abstractmethod
     def injecting(self) -> list[Command]:

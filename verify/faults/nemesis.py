@@ -78,10 +78,14 @@ class Nemesis:
                     )
 
     @contextmanager
-    def inject(self, injection: Injection) -> Iterator[Fault]:
+    def inject(self, injection: Injection, healed: Callable[[], None] = lambda: None) -> Iterator[Fault]:
         """Injects a fault, and heals it at the end, whatever happens in between.
 
         Each host is told beforehand how to heal itself, in case the verifier does not.
+
+        Args:
+            injection: the fault.
+            healed: called when it is healed, before all works again that did before.
 
         Raises:
             Refused: it must not or can't be injected; nothing was changed.
@@ -101,7 +105,7 @@ class Nemesis:
             yield active.fault
         finally:
             try:
-                self._heal(active)
+                self._heal(active, healed)
             finally:
                 self._active.remove(active)
 
@@ -124,6 +128,7 @@ class Nemesis:
             moves=injection.moves,
             may_move=injection.may_move,
             parts=injection.parts,
+            spares_ns=None if injection.spares is None else int(injection.spares * SECOND),
             proves_not=injection.proves_not,
         )
 
@@ -134,7 +139,7 @@ class Nemesis:
             lines.setdefault(host, []).append(line)
         return [(host, "; ".join(own)) for host, own in lines.items()]
 
-    def _heal(self, active: Active) -> None:
+    def _heal(self, active: Active, over: Callable[[], None]) -> None:
         injection, fault = active.injection, active.fault
         lasted = self._now() - fault.injected_ns
         evidence = list(fault.evidence)
@@ -147,7 +152,8 @@ class Nemesis:
             broken = Evidence(what="it was healed", seen=False, text=str(error))
             self._write(replace(fault, evidence=evidence, heal_evidence=[broken]))
             raise
-        again = self._recovered(active)
+        over()
+        again = self._recovered(active) if injection.recovers else []
         self._write(
             replace(fault, evidence=evidence, heal_evidence=[*healed, *again], healed_ns=self._now()),
         )
@@ -184,12 +190,13 @@ class Nemesis:
             if other.injection.name == injection.name and set(other.injection.targets) & set(injection.targets):
                 raise Refused(f"{what} is going on already: heal it before it is injected again")
         injection.preflight()
-        if injection.takes_away:
+        if injection.takes_away and not injection.takes_all:
             self._not_the_last(injection)
 
     def _away(self, but: Active | None = None) -> set[str]:
         """Returns the balancers that faults have taken away, all faults or all but one."""
-        return {other.injection.target for other in self._active if other is not but and other.injection.takes_away}
+        others = [other.injection for other in self._active if other is not but and other.injection.takes_away]
+        return {host for injection in others for host in injection.targets}
 
     def _not_the_last(self, injection: Injection) -> None:
         away = self._away()

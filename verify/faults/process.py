@@ -2,7 +2,9 @@
 
 from typing import ClassVar
 
-from verify.faults.injection import Command, OnBalancer, given_up, hearers, refuses, watch
+from verify.faults.health import in_sync
+from verify.faults.injection import UNDO, Command, OnBalancer, given_up, hearers, refuses, watch
+from verify.faults.site import Site
 from verify.faults.unit import Process, Unit, processes_of
 from verify.faults.worker import no_strays
 from verify.history import Evidence
@@ -25,30 +27,16 @@ class OfUnit(OnBalancer):
     def heal(self) -> list[Evidence]:
         """Starts it."""
         self.run(self.healing())
-        return [self._becomes("active")]
+        return [becomes(self.site, self.target, "active")]
 
     def _look(self) -> Unit:
         return Unit.of(self.site.hosts[self.target], self.unit)
 
     def _processes(self) -> list[Process]:
-        return processes_of(self.site.hosts[self.target], self.unit)
+        return unit_processes(self.site, self.target)
 
     def _worker(self) -> int:
         return int(self.site.apis[self.target].info()["Pid"])
-
-    def _becomes(self, state: str) -> Evidence:
-        def look() -> tuple[bool, str]:
-            active = self._look().active
-            return active == state, active
-
-        return watch(f"{self.target}'s unit is {state}", look)
-
-    def _gone(self, what: str, pids: set[int]) -> Evidence:
-        def look() -> tuple[bool, str]:
-            left = pids & {process.pid for process in self._processes()}
-            return not left, f"{_listed(left)} still there" if left else f"{_listed(pids)} gone"
-
-        return watch(what, look)
 
     def _another_worker(self, before: int) -> Evidence:
         def look() -> tuple[bool, str]:
@@ -98,10 +86,24 @@ class RapidReloads(Reload):
     does: ClassVar = f"Reloads HAProxy {RAPID} times in a row, without waiting until it is in sync again."
     proves_not: ClassVar = "That tables survive this: a worker that is reloaded before it is in sync has none to give."
 
+    def __init__(self, site: Site, target: str, bound: int = UNDO, early: bool = False) -> None:
+        """With `early` it only counts as seen where the process was not in sync before the first reload."""
+        super().__init__(site, target, bound)
+        self._early = early
+
     def injecting(self) -> list[Command]:
         """Systemd has each reload end before the next begins; its start limit does not count them."""
         turns = " ".join(str(number) for number in range(RAPID))
         return [(self.target, f"for turn in {turns}; do systemctl reload {self.unit} && echo reloaded; done")]
+
+    def inject(self) -> list[Evidence]:
+        """Whether it is early is looked for right before."""
+        if not self._early:
+            return super().inject()
+        known = bool(in_sync(self.site, self.target))
+        text = f"it was {'in sync already' if known else 'not in sync'}"
+        early = Evidence(what=f"{self.target} was reloaded before it was in sync", seen=not known, text=text)
+        return [early, *super().inject()]
 
     def more(self, written: str) -> list[Evidence]:
         """All of them have to be done."""
@@ -132,7 +134,28 @@ class Restart(OfUnit):
             seen=after.invocation != before.invocation,
             text=f"main process {before.main} -> {after.main}",
         )
-        return [started, self._gone(f"{self.target}'s old processes are gone", pids)]
+        return [started, gone(self.site, self.target, f"{self.target}'s old processes are gone", pids)]
+
+
+class RestartLast(Restart):
+    """A cold start with nobody to learn from."""
+
+    kind: ClassVar = "restart-last"
+    does: ClassVar = "Restarts HAProxy (`systemctl restart`) on the last balancer that runs: its tables are gone."
+    proves_not: ClassVar = "What a restart does while another balancer lives: `restart` does."
+    takes_all: ClassVar = True
+
+
+class ColdStart(RestartLast):
+    """The same, to have a process that knows nothing yet: what it lost is not what is to be judged."""
+
+    kind: ClassVar = "cold-start"
+    does: ClassVar = (
+        "Restarts the last balancer that runs, and does not wait until it is in sync: any session may move."
+    )
+    proves_not: ClassVar = "That sessions survive the start: only those that are born after it are judged."
+    recovers: ClassVar = False
+    may_move: ClassVar = True
 
 
 class Stop(OfUnit):
@@ -152,10 +175,7 @@ class Stop(OfUnit):
         pids = {process.pid for process in self._processes()}
         heard = hearers(self.site, self.target)
         self.run(self.injecting())
-        evidence = [self._becomes("inactive"), self._gone(f"{self.target}'s processes are gone", pids)]
-        if url := self.site.balancer(self.target).url:
-            evidence.append(refuses(url))
-        return [*evidence, *given_up(self.site, self.target, heard)]
+        return [*down(self.site, self.target, pids, "inactive"), *given_up(self.site, self.target, heard)]
 
 
 class Kill(OfUnit):
@@ -182,7 +202,7 @@ class Kill(OfUnit):
             return now.main != before.main, f"{now.active}, main process {before.main} -> {now.main}"
 
         return [
-            self._gone(f"{self.target}'s master and workers are gone", pids),
+            gone(self.site, self.target, f"{self.target}'s master and workers are gone", pids),
             watch(f"systemd knows that {self.target}'s master is gone", noticed),
         ]
 
@@ -222,6 +242,42 @@ class Pause(OfUnit):
             return bool(states) and all(("T" in state) == wanted for state in states.values()), text
 
         return watch(f"{self.target}'s processes are {'stopped' if wanted else 'running'}", look)
+
+
+def unit_processes(site: Site, name: str) -> list[Process]:
+    """Returns the processes of a balancer's unit.
+
+    Raises:
+        HostError: the host can't be asked.
+    """
+    return processes_of(site.hosts[name], site.balancer(name).unit)
+
+
+def becomes(site: Site, name: str, state: str) -> Evidence:
+    """Waits until a balancer's unit is in a state."""
+
+    def look() -> tuple[bool, str]:
+        active = Unit.of(site.hosts[name], site.balancer(name).unit).active
+        return active == state, active
+
+    return watch(f"{name}'s unit is {state}", look)
+
+
+def gone(site: Site, name: str, what: str, pids: set[int]) -> Evidence:
+    """Waits until processes of a balancer's unit are gone; `what` says which."""
+
+    def look() -> tuple[bool, str]:
+        left = pids & {process.pid for process in unit_processes(site, name)}
+        return not left, f"{_listed(left)} still there" if left else f"{_listed(pids)} gone"
+
+    return watch(what, look)
+
+
+def down(site: Site, name: str, pids: set[int], state: str) -> list[Evidence]:
+    """Waits until nothing of a balancer runs and nobody is served: not `pids`, and its unit is in `state`."""
+    evidence = [becomes(site, name, state), gone(site, name, f"{name}'s processes are gone", pids)]
+    url = site.balancer(name).url
+    return [*evidence, refuses(url)] if url else evidence
 
 
 def _listed(pids: set[int]) -> str:

@@ -8,10 +8,11 @@ NEVER = 2**63 - 1  # ns: later than anything
 
 # At these faults a new process takes over, and HAProxy lets it answer before it has learnt its tables.
 NEW_WORKER = frozenset({"reload", "rapid-reloads", "reload-config", "reload-config-remove", "kill", "restart", "stop"})
-CAUSE = (
-    "as far as its time tells, a known loss of HAProxy's own: a new worker answers before its tables have arrived"
-    " (docs/verdicts.md#losses-of-haproxys-own)"
-)
+# At these it has nobody to learn them from, or may not have.
+LAST = frozenset({"restart-last", "cold-start", "restart-all", "stop-all", "power-cut"})
+_CAUSE = "as far as its time tells, a known loss of HAProxy's own: {} (docs/verdicts.md#losses-of-haproxys-own)"
+CAUSES = dict.fromkeys(NEW_WORKER, _CAUSE.format("a new worker answers before its tables have arrived"))
+CAUSES |= dict.fromkeys(LAST, _CAUSE.format("tables live in processes, and no other one had them"))
 
 
 class Circumstances:
@@ -31,7 +32,7 @@ class Circumstances:
         self._partings: dict[tuple[str, str], list[Fault]] = defaultdict(list)
         for fault in self._faults:
             self._latest_end.append(max([self.over(fault), *self._latest_end[-1:]]))
-            if fault.may_move:
+            if fault.may_move or fault.spares_ns is not None:
                 self._clearing.append(fault)
             for server in fault.moves:
                 self._down[server].append(fault)
@@ -53,9 +54,13 @@ class Circumstances:
                 found.append(fault)
         return found[::-1]
 
-    def cleared(self, from_ns: int, until_ns: int) -> bool:
-        """Whether a fault that may move any session lasted in a stretch."""
-        return any(_lasted(fault, from_ns, until_ns) for fault in self._clearing)
+    def cleared(self, from_ns: int, until_ns: int, bound_ns: int) -> bool:
+        """Whether a fault lasted in a stretch that may move a session which was bound at `bound_ns`."""
+        return any(
+            _lasted(fault, from_ns, until_ns)
+            and (fault.spares_ns is None or bound_ns > fault.injected_ns - fault.spares_ns)
+            for fault in self._clearing
+        )
 
     def down(self, server: str, from_ns: int, until_ns: int) -> bool:
         """Whether a fault that may move the sessions of `server` lasted in a stretch."""
@@ -83,13 +88,13 @@ class Circumstances:
     def only_parts(self, fault: Fault, one: str, other: str) -> bool:
         """Whether all that a fault does to two balancers is that they don't hear each other."""
         parted = (one, other) in fault.parts or (other, one) in fault.parts
-        return parted and not fault.moves and not fault.may_move and fault.kind not in NEW_WORKER
+        return parted and not fault.moves and not fault.may_move and fault.kind not in CAUSES
 
     def cause(self, faults: list[Fault], sent_ns: int) -> str | None:
         """Returns the known loss of HAProxy's own that an answer to a request sent then may be."""
         for fault in faults:
-            if fault.kind in NEW_WORKER and fault.injected_ns <= sent_ns <= self.over(fault):
-                return CAUSE
+            if fault.kind in CAUSES and fault.injected_ns <= sent_ns <= self.over(fault):
+                return CAUSES[fault.kind]
         return None
 
 

@@ -60,6 +60,10 @@ class Course:
         self.operations = sorted(operations, key=lambda operation: (operation.sent_ns, operation.index))
         self.circumstances = circumstances
         self._unknown: dict[int, Servers] | None = None
+        self._bound: dict[str | None, int] = {}  # when each server's first answer was complete
+        for operation in self.operations:
+            if operation.known:
+                self._bound.setdefault(operation.server, operation.done_ns)
 
     def predecessors(self, after: Operation | Look, place: int) -> tuple[int | None, int | None, int | None]:
         """Returns the places of an operation's own predecessor, of the other, and of an unsettled one.
@@ -95,7 +99,7 @@ class Course:
         p, q = self.operations[before], self.operations[after]
         if p.server == q.server:
             return True
-        if self.circumstances.cleared(p.sent_ns, q.done_ns) or self._down(p.server, p, q):
+        if self._cleared(p, q.done_ns) or self._down(p.server, p, q):
             return None
         later = []
         for i in self._rivals(p, q, after):
@@ -137,7 +141,7 @@ class Course:
             last.outcome == "ok"
             and known_at(last) <= at_ns
             and max(map(known_at, others), default=0) <= last.sent_ns
-            and not self.circumstances.cleared(last.sent_ns, at_ns)
+            and not self._cleared(last, at_ns)
         )
 
     def _allowed(self, after: Operation | Look, place: int, limit: int) -> Servers:
@@ -150,7 +154,7 @@ class Course:
     def _candidates(self, before: int, after: Operation | Look, place: int, limit: int) -> Servers:
         """Returns the servers that `after` may name if `before` was its only predecessor."""
         p = self.operations[before]
-        if self.circumstances.cleared(p.sent_ns, after.done_ns) or self._down(p.server, p, after):
+        if self._cleared(p, after.done_ns) or self._down(p.server, p, after):
             return None
         found = {p.server}
         for i in self._rivals(p, after, place):
@@ -220,6 +224,14 @@ class Course:
                 if not operation.known:
                     self._unknown[i] = self._allowed(operation, i, i)
         return self._unknown[place]
+
+    def _cleared(self, p: Operation, until_ns: int) -> bool:
+        """Whether a fault between p and a moment may have taken the row away that p left.
+
+        A fault that spares old rows is asked by the age of the binding, not by that of p: a copy of the
+        table that was made before p has it as well.
+        """
+        return self.circumstances.cleared(p.sent_ns, until_ns, self._bound.get(p.server, p.done_ns))
 
     def _down(self, server: str | None, p: Operation, q: Operation | Look) -> bool:
         """Whether a server was down for a balancer between p and q, so that q may go anywhere."""

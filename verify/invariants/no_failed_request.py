@@ -1,6 +1,7 @@
 """No failed request: outside the windows that the scenario declared, every request is answered."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 
 from verify.history import History, Operation, Window
@@ -13,17 +14,11 @@ NAME = "no-failed-request"
 def _judge(history: History) -> Result:
     """A request in a window of its balancer, even by a part, may fail; it is not judged then."""
     tally = Tally()
-    windows: dict[str, list[Window]] = defaultdict(list)
-    for window in history.windows:
-        for balancer in window.balancers:
-            windows[balancer].append(window)
+    may_fail = excuse(history)
     for operation in history.operations:
         if operation.outcome == "ok":
             tally.judged += 1
-        elif any(
-            window.from_ns <= operation.done_ns and operation.sent_ns <= window.until_ns
-            for window in windows.get(operation.balancer, ())
-        ):
+        elif may_fail(operation):
             tally.unjudged += 1
         else:
             tally.violate(operation.sent_ns, 1, partial(_failed, operation))
@@ -31,6 +26,18 @@ def _judge(history: History) -> Result:
     if tally.unjudged:
         summary += f"; {tally.unjudged} failed where they may"
     return tally.result(NAME, summary, None if tally.judged else "no request was sent that had to be answered")
+
+
+def excuse(history: History) -> Callable[[Operation], bool]:
+    """Returns what says whether a request was in a window of its balancer, even by a part."""
+    windows: dict[str, list[Window]] = defaultdict(list)
+    for window in history.windows:
+        for balancer in window.balancers:
+            windows[balancer].append(window)
+    return lambda operation: any(
+        window.from_ns <= operation.done_ns and operation.sent_ns <= window.until_ns
+        for window in windows.get(operation.balancer, ())
+    )
 
 
 def _failed(operation: Operation) -> Violation:

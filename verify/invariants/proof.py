@@ -14,6 +14,7 @@ from verify.history import (
     Phase,
     Session,
     Snapshot,
+    Stock,
     Window,
 )
 from verify.invariants.invariant import count, listed, seconds
@@ -57,6 +58,10 @@ def tell(record: AnyRecord) -> str:
         case Snapshot():
             rows = f"{count(len(record.rows), 'own row')} of {record.used} in all, of {record.size} at most"
             return f"{seconds(record.at_ns)}  table {record.table} on {record.balancer}: {rows}"
+        case Stock():
+            return (
+                f"{seconds(record.at_ns)}  {record.balancer} has {record.kept} of {record.put} rows that were put there"
+            )
         case Lag():
             took = "did not arrive" if record.lag_ns is None else f"took {record.lag_ns / 1e6:.2f} ms"
             return f"a row from {record.source} to {record.target} {took}"

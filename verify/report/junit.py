@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from verify.report.document import Document, NotApplicable
+from verify.report.repeats import Repeats
 from verify.report.text import plural, printable
 from verify.verdict import Result, Verdict
 
@@ -17,6 +18,8 @@ def junit(documents: Sequence[Document], left_out: Sequence[NotApplicable] = ())
     root = ET.Element("testsuites", {"name": "sticky-verify"})
     for document in documents:
         _suite(root, document)
+    if len(documents) > len({document.scenario for document in documents}):
+        _repeats(root, Repeats.made(documents))
     for each in left_out:
         suite = ET.SubElement(root, "testsuite", {"name": each.scenario, "time": "0.000"})
         ET.SubElement(_case(suite, each.scenario, "applicable"), "skipped", {"message": printable(each.why)})
@@ -53,6 +56,25 @@ def _suite(root: ET.Element, document: Document) -> None:
         _unknown(_case(suite, document.scenario, "observed"), "nothing was judged")
     if document.ended:
         _unknown(_case(suite, document.scenario, "played to its end"), document.ended)
+    _count(suite)
+
+
+def _repeats(root: ET.Element, repeats: Repeats) -> None:
+    """Adds a suite with a case for each scenario, over all of its runs."""
+    suite = ET.SubElement(root, "testsuite", {"name": "repeats", "time": "0.000"})
+    for each in repeats.scenarios:
+        case = _case(suite, "repeats", each.scenario)
+        text = (
+            f"failed runs {each.lost}, moved requests {each.moved}, tables without rows {each.rows},"
+            f" unanswered requests {each.failed}"
+        )
+        match Verdict.worst(each.verdicts):
+            case Verdict.FAIL:
+                ET.SubElement(case, "failure", {"message": text, "type": "fail"})
+            case Verdict.UNKNOWN:
+                _unknown(case, text)
+            case Verdict.PASS:
+                ET.SubElement(case, "system-out").text = text
     _count(suite)
 
 

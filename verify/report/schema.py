@@ -1,4 +1,4 @@
-"""Schema: the published JSON Schemas of `verdict.json` and of a line of `history.jsonl`.
+"""Schema: the published JSON Schemas of `verdict.json`, of a line of `history.jsonl`, and of what `--json` writes.
 
 They are made of the types: `python -m verify.report.schema` writes them, and a test compares.
 """
@@ -12,13 +12,18 @@ import msgspec
 
 from verify.history import AnyRecord
 from verify.report.document import Document
+from verify.report.repeats import Repeats
 
-FILES: dict[str, Any] = {"verdict": Document, "history": AnyRecord}
-TITLES = {"verdict": "The verdict of one run of one scenario", "history": "One line of a run's history"}
+FILES: dict[str, Any] = {"verdict": Document, "history": AnyRecord, "repeats": Repeats}
+TITLES = {
+    "verdict": "The verdict of one run of one scenario",
+    "history": "One line of a run's history",
+    "repeats": "The figures over several runs of scenarios",
+}
 
 
 def path(name: str) -> Path:
-    """Returns where a schema is published: `verdict` or `history`."""
+    """Returns where a schema is published: `verdict`, `history` or `repeats`."""
     return Path(__file__).with_name(f"{name}.schema.json")
 
 

@@ -19,6 +19,7 @@ from verify.invariants.pairs import told
 from verify.lints import SEVERITIES
 from verify.look import Look
 from verify.report.document import Document, NotApplicable
+from verify.report.repeats import Repeats
 from verify.report.text import plural, printable
 from verify.verdict import Result, Verdict
 
@@ -199,8 +200,20 @@ class Terminal:
             self._table(head, rows, [STYLES[document.verdict] for document in documents])
             for each in left_out:
                 self._print(f"not applicable: {each.scenario} {each.why}")
+            if len(rows) > len({document.scenario for document in documents}):
+                self._repeats(Repeats.made(documents))
             verdict = Verdict.worst(document.verdict for document in documents)
             self._print(f"\n{verdict.upper()}: {_said(documents)}", f"bold {STYLES[verdict]}")
+
+    def _repeats(self, repeats: Repeats) -> None:
+        self._print("\nOver all runs; in brackets the bound of the true rate, at 95 %, where none was seen", "bold")
+        worst = [Verdict.worst(each.verdicts) for each in repeats.scenarios]
+        rows = [
+            (each.scenario, verdict.value, *map(str, (each.lost, each.moved, each.rows, each.failed)))
+            for each, verdict in zip(repeats.scenarios, worst, strict=True)
+        ]
+        head = ("scenario", "verdict", "failed runs", "moved requests", "tables without rows", "unanswered requests")
+        self._table(head, rows, [STYLES[verdict] for verdict in worst])
 
     # Without a run.
 
@@ -263,13 +276,15 @@ def _said(documents: Sequence[Document]) -> str:
     if not documents:
         return "no scenario was played"
     of = {verdict: [each.scenario for each in documents if each.verdict is verdict] for verdict in Verdict}
+    noun = "scenario" if len({each.scenario for each in documents}) == len(documents) else "run"
     judged = f"({sum(document.counts.observations for document in documents)} observations)"
     if len(of[Verdict.PASS]) == len(documents):
-        return f"{plural(len(documents), 'scenario')} held {judged}"
+        return f"{plural(len(documents), noun)} held {judged}"
     words = {Verdict.FAIL: "failed", Verdict.UNKNOWN: "could not be judged", Verdict.PASS: "held"}
     parts = [
-        f"{len(of[verdict])} {word}" + (f": {', '.join(of[verdict])}" if verdict is not Verdict.PASS else "")
+        f"{len(of[verdict])} {word}"
+        + (f": {', '.join(dict.fromkeys(of[verdict]))}" if verdict is not Verdict.PASS else "")
         for verdict, word in words.items()
         if of[verdict]
     ]
-    return f"of {plural(len(documents), 'scenario')}, {'; '.join(parts)} {judged}"
+    return f"of {plural(len(documents), noun)}, {'; '.join(parts)} {judged}"

@@ -1,7 +1,8 @@
 """Scenarios: what can be played, in the order in which a run plays them."""
 
 from verify.scenarios.across import ACROSS
-from verify.scenarios.loaded import Random, ReloadUnderLoad
+from verify.scenarios.guarded import GUARDED
+from verify.scenarios.loaded import Random
 from verify.scenarios.quiet import AtOnce, Check, Issued, Plant, Stickiness, Sync, SyncLag
 from verify.scenarios.scenario import Scenario, Size
 from verify.scenarios.story import Story
@@ -16,9 +17,15 @@ SCENARIOS: dict[str, Scenario] = {
         SyncLag(),
         AtOnce(),
         *ACROSS,
-        ReloadUnderLoad(),
+        *GUARDED,
         Random(),
     )
 }
 
-__all__ = ["SCENARIOS", "Check", "Plant", "Scenario", "Size"]
+# Scenarios that can be asked for together.
+GROUPS: dict[str, list[str]] = {
+    group: [name for name, scenario in SCENARIOS.items() if scenario.group == group]
+    for group in dict.fromkeys(scenario.group for scenario in SCENARIOS.values() if scenario.group)
+}
+
+__all__ = ["GROUPS", "SCENARIOS", "Check", "Plant", "Scenario", "Size"]

@@ -1,50 +1,15 @@
-"""Loaded scenarios: faults while an open-loop generator asks."""
+"""Random: faults while an open-loop generator asks."""
 
 import time
 from collections.abc import Sequence
 from typing import ClassVar
 
 from verify.cluster import Cluster
-from verify.faults import FAULTS, Injection, Reload, Site, possible
+from verify.faults import FAULTS, Injection, Site, possible
 from verify.scenarios.quiet import ask_at_rest, plant_and_ask
-from verify.scenarios.scenario import ALWAYS, AT_REST, WITH_FAULTS, Scenario, Size, two_balancers
+from verify.scenarios.scenario import ALWAYS, AT_REST, WITH_FAULTS, Scenario, Size
 
-RELOADS = 4
 PAUSE_SECONDS = 2.0  # between two faults, for the load to show what the first one did
-
-
-class ReloadUnderLoad(Scenario):
-    """The reload's window."""
-
-    name = "reload-under-load"
-    describes = (
-        "A balancer is reloaded several times under load. HAProxy itself loses sessions here: a new worker answers"
-        " before its tables have arrived."
-    )
-    invariants: ClassVar = (*ALWAYS, *AT_REST, *WITH_FAULTS)
-    kinds = (Reload.kind,)
-    load_rate = 200
-    may_lose = True
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first balancer is reloaded, again and again."""
-        first, _ = two_balancers(site)
-        return [Reload(site, first) for _ in range(RELOADS)]
-
-    def play(self, cluster: Cluster, size: Size) -> None:
-        """Reloads under load, one reload after another is in sync."""
-        plant_and_ask(cluster, size)
-        cluster.tables.fill(size.rows)
-        cluster.recorder.phase("load")
-        with cluster.load(self.rate(size), size.seconds, size.share_new, size.keep_alive) as load:
-            for injection in self.faults(cluster.site):
-                cluster.tables.await_sync()
-                with cluster.inject(injection):
-                    pass
-                if not load.running:
-                    break
-                time.sleep(PAUSE_SECONDS)
-        ask_at_rest(cluster, "ask everywhere at the end")
 
 
 class Random(Scenario):
@@ -53,7 +18,7 @@ class Random(Scenario):
     name = "random"
     describes = "For a given time, faults drawn from the seed, one after another, under a light load."
     invariants: ClassVar = (*ALWAYS, *AT_REST, *WITH_FAULTS)
-    kinds = tuple(FAULTS)
+    kinds = tuple(kind for kind, fault in FAULTS.items() if not fault.takes_all)
     load_rate = 20
     may_lose = True
 

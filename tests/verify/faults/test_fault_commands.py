@@ -5,13 +5,28 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from verify.errors import Refused
-from verify.faults import FAULTS, Drain, Isolate, Nemesis, PeersCut, Permission, Reload, ServerDown, Site, TableClear
+from verify.faults import (
+    FAULTS,
+    Drain,
+    Isolate,
+    Nemesis,
+    Outage,
+    PeersCut,
+    Permission,
+    PowerCut,
+    Reload,
+    ServerDown,
+    Site,
+    TableClear,
+)
 from verify.faults.config import ReloadConfig, ReloadConfigRemove
-from verify.faults.injection import ANYWHERE, Injection, runtime, watch
-from verify.history import AnyRecord
+from verify.faults.injection import ANYWHERE, Command, Injection, runtime, watch
+from verify.history import AnyRecord, Evidence, Fault
+from verify.topology import Topology
 
 DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
 
@@ -56,7 +71,10 @@ def test_names_tell_faults_on_one_host_apart(site: Site) -> None:
 
 def test_a_balancer_that_is_taken_away_hears_nobody(site: Site) -> None:
     for injection in each(site):
-        if injection.takes_away:
+        if isinstance(injection, Outage):
+            assert injection.parts == [("lb-1", "lb-2"), ("lb-1", "lb-3"), ("lb-2", "lb-3")]
+            assert injection.targets == injection.disturbs == site.balancers
+        elif injection.takes_away:
             assert injection.parts == [(injection.target, other) for other in site.others(injection.target)]
             assert injection.disturbs == [injection.target]
     assert PeersCut(site, "lb-2").parts == [("lb-2", "lb-1"), ("lb-2", "lb-3")]
@@ -72,7 +90,7 @@ def test_which_servers_move(site: Site) -> None:
     assert FAULTS["web-stop"](site, "web-1").disturbs == site.balancers
     assert (Drain(site, "d").moves, Drain(site, "d").targets) == ([], site.balancers)
     assert (ReloadConfigRemove(site, "lb-1").moves, ReloadConfig(site, "lb-1").moves) == (["d"], [])
-    assert [kind for kind, fault in FAULTS.items() if fault.may_move] == ["table-clear"]
+    assert [kind for kind, fault in FAULTS.items() if fault.may_move] == ["cold-start", "table-clear"]
 
 
 def test_rules_spare_what_a_host_says_to_itself(site: Site) -> None:
@@ -99,6 +117,34 @@ def test_a_table_is_cleared_by_own_keys_only(site: Site) -> None:
     assert sum(line.count("clear table sessions key ") for line in lines) == 1201
 
 
+def test_a_power_cut_spares_what_is_older_than_the_way_between_two_dumps(site: Site) -> None:
+    site.topology = msgspec.structs.replace(site.topology, dump_interval=40)
+    assert PowerCut(site, "all balancers").spares == 55
+    assert [kind for kind, fault in FAULTS.items() if fault(site, fault.choices(site)[0]).spares] == ["power-cut"]
+
+
+def test_a_power_cut_runs_no_hook_and_leaves_the_unit_as_it_was(site: Site, tmp_path: Path) -> None:
+    """The commands' parts that write and remove the unit's change, run here in another folder and without systemd."""
+    cut = PowerCut(site, "all balancers")
+
+    def here(line: str) -> None:
+        line = line.replace("/run/systemd/system", str(tmp_path))
+        done = shell(f"systemctl() {{ echo systemctl $* >> {tmp_path}/told; }}; {line}")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    here(cut.injecting()[0][1])
+    (written,) = tmp_path.glob("haproxy.service.d/*.conf")
+    assert written.read_text().splitlines() == ["[Service]", "Restart=no", "ExecStop=", "ExecStopPost="]
+    here(cut.healing()[0][1])
+    assert not (tmp_path / "haproxy.service.d").exists()
+    told = [line.removeprefix("systemctl ") for line in (tmp_path / "told").read_text().splitlines()]
+    assert told == [
+        "daemon-reload",
+        "kill --signal=KILL haproxy",
+        *("reset-failed haproxy", "daemon-reload", "start --no-block haproxy"),
+    ]
+
+
 def refused(nemesis: Nemesis, injection: Injection) -> str:
     with pytest.raises(Refused) as caught:
         nemesis.check([injection])
@@ -120,6 +166,55 @@ def test_nothing_is_asked_of_a_host_without_permission(site: Site) -> None:
     assert "add --on lb-2" in refused(nemesis(Permission(True, named)), Drain(site, "a"))  # it is on all of them
     assert "--on names no host" in refused(nemesis(Permission(True)), ServerDown(site, "a"))
     assert written == []
+
+
+class Told(Reload):
+    """A fault that only tells what is done to it."""
+
+    def __init__(self, told: list[str], recovers: bool) -> None:
+        super().__init__(Site(Topology(balancers=()), {}, {}), "lb-1")
+        self.told, self.recovers = told, recovers  # type: ignore[misc]
+
+    @classmethod
+    def choices(cls, site: Site) -> list[str]:
+        return ["lb-1"]
+
+    @property
+    def targets(self) -> list[str]:
+        return []
+
+    def injecting(self) -> list[Command]:
+        return []
+
+    def healing(self) -> list[Command]:
+        return []
+
+    def inject(self) -> list[Evidence]:
+        self.told.append("injected")
+        return [Evidence(what="it is seen", seen=True, text="")]
+
+    def heal(self) -> list[Evidence]:
+        self.told.append("healed")
+        return [Evidence(what="it is over", seen=True, text="")]
+
+
+@pytest.mark.parametrize(("recovers", "more"), [(True, ["all that worked before works again"]), (False, [])])
+def test_a_window_ends_where_its_fault_is_healed(recovers: bool, more: list[str]) -> None:
+    """And not where all works again that did before, which some faults do not wait for at all."""
+    told: list[str] = []
+    faults: list[Fault] = []
+
+    def write(record: AnyRecord) -> None:
+        assert isinstance(record, Fault)
+        told.append("written")
+        faults.append(record)
+
+    injection = Told(told, recovers)
+    nemesis = Nemesis(injection.site, write, lambda: 0, Permission(True))
+    with nemesis.inject(injection, lambda: told.append("window closed")):
+        told.append("lasts")
+    assert told == ["injected", "written", "lasts", "healed", "window closed", "written"]
+    assert [known.what for known in faults[-1].heal_evidence] == ["it is over", *more]
 
 
 def test_an_unknown_target_is_refused(site: Site) -> None:

@@ -72,6 +72,7 @@ def fault(
     may_move: bool = False,
     parts: Sequence[tuple[str, str]] = (),
     number: int = 1,
+    spares: float | None = None,
 ) -> Fault:
     """Returns a fault on A that was seen to happen and, if it has a time for it, to be healed."""
     return Fault(
@@ -84,6 +85,7 @@ def fault(
         heal_evidence=[] if healed is None else [SEEN],
         moves=list(moves),
         may_move=may_move,
+        spares_ns=None if spares is None else ns(spares),
         parts=list(parts),
     )
 

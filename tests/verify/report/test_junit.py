@@ -2,6 +2,8 @@
 
 import xml.etree.ElementTree as ET
 
+import msgspec
+
 from tests.verify.report.histories import Run, run_of
 from verify.history import History
 from verify.report.document import NotApplicable
@@ -73,7 +75,8 @@ def test_unknown_is_an_error(failed: Run) -> None:
 
 
 def test_two_scenarios_are_two_suites(failed: Run, passed: Run) -> None:
-    first, second = suites(failed, passed)
+    other = Run(passed.history, passed.results, msgspec.structs.replace(passed.document, scenario="sync"))
+    first, second = suites(failed, other)
     assert [first.get("failures"), second.get("failures"), second.get("errors")] == ["2", "0", "0"]
 
 

@@ -162,9 +162,9 @@ def test_long_notes_are_cut(failed: Run) -> None:
 def test_the_last_line_is_the_verdict(failed: Run, passed: Run) -> None:
     unknown = run_of(History(passed.history.header), [])
     for runs, last in (
-        ([passed, passed], "PASS: 2 scenarios held (8360 observations)"),
-        ([passed, unknown], "UNKNOWN: of 2 scenarios, 1 could not be judged: reload-under-load; 1 held"),
-        ([unknown, failed, passed], "FAIL: of 3 scenarios, 1 failed: reload-under-load; 1 could not be judged"),
+        ([passed, passed], "PASS: 2 runs held (8360 observations)"),
+        ([passed, unknown], "UNKNOWN: of 2 runs, 1 could not be judged: reload-under-load; 1 held"),
+        ([unknown, failed, passed], "FAIL: of 3 runs, 1 failed: reload-under-load; 1 could not be judged"),
         ([], "UNKNOWN: no scenario was played"),
     ):
         terminal, out = plain()
