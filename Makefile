@@ -50,7 +50,7 @@ lint: setup ## every linter, over everything
 	mypy
 
 unit: setup ## tests that need no host
-	pytest tests/unit tests/verify --expect-tests=1891 --junit-xml=.cache/junit/unit.xml
+	pytest tests/unit tests/verify --expect-tests=2059 --junit-xml=.cache/junit/unit.xml
 
 molecule: setup $(OLDEST)/installed ## the default scenario, on containers of its own
 	rm -f .cache/junit/default.xml
@@ -61,13 +61,14 @@ binaries: setup ## Ubuntu's HAProxy 1.6, 1.8, 2.0, 2.4 and 2.8 judge what is ren
 	STICKY_BINARIES=ubuntu pytest tests/lab/test_binaries.py --expect-tests=405
 
 # Further scenarios, which `make test` leaves out.
-FURTHER := twins source upgrade adopt versions three
+FURTHER := twins source upgrade adopt versions three guard
 twins: ## deployments that are wrong on purpose: each must be judged so
 source: ## a pair from source: 2.6.12, or 1.5 with HAPROXY_15_ARCHIVE=/path
 upgrade: ## a pair under load from 2.6 to 3.0 and 3.2, and back to 3.0
 adopt: ## a pair that was configured by hand comes under the role
 versions: ## pairs with HAProxy 2.2, 2.6, 3.0 and 3.2, alone and with their neighbours
 three: ## three balancers: any two die, a fourth comes, one goes
+guard: ## the session guard on a running pair, and off again
 
 $(FURTHER): setup $(OLDEST)/installed
 	rm -f .cache/junit/$@.xml
@@ -119,4 +120,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt versions three vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt versions three guard vagrant box test test-all clean lock

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -470,7 +471,13 @@ def figures(counts: dict[str, int]) -> str:
 
 
 def dump(host: Host, if_changed: bool) -> str:
-    """Write the shared tables to the unit's dump; keep the one before."""
+    """Write the shared tables to the unit's dump, keep the one before; after another dump, if one is under way."""
+    with (host.state_directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _dump(host, if_changed)
+
+
+def _dump(host: Host, if_changed: bool) -> str:
     tables = host.read().sticky
     if not tables or not haproxy_peers.worker_pid():
         return "nothing to dump: no worker answers" if tables else "nothing to dump: no table is shared"

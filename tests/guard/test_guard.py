@@ -203,7 +203,7 @@ def test_a_full_disk_is_a_line_in_the_log(balancers: list[Host], planted: dict[s
 
 def test_files_that_the_configuration_names_are_not_removed(balancers: list[Host]) -> None:
     """The role alone, without roles/haproxy before it, which would take the lines out."""
-    run = play("tests/hosts/guard_absent.yml")
+    run = play("tests/guard/guard_absent.yml")
     assert run.rc != 0
     assert "still names the guard's files" in run.output
     assert "lua-load /etc/haproxy/session-guard/gate-" in run.output
