@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles/session_guard"
 GOLDEN = (ROOT / "tests/unit/golden/guard.cfg").read_text()
 GATE = "/etc/haproxy/session-guard/gate-0a1b2c3d.lua"
-SOCKET = "abns@session-guard.haproxy"
+SOCKET = "/run/session-guard.haproxy.sock"
 EXEMPT = "{ path_beg /health }"
 
 CONFIGURED = """
@@ -89,7 +89,7 @@ def test_lua_is_given_booleans_as_such_where_that_is_a_choice(
     configuration: ModuleType, version: tuple[int, int], chosen: list[str]
 ) -> None:
     lines = needed(configuration, CONFIGURED, version)["global"]
-    assert lines == [*chosen, f"lua-load {GATE}", f"stats socket {SOCKET} level user"]
+    assert lines == [*chosen, f"lua-load {GATE}", f"stats socket {SOCKET} mode 600 level user"]
 
 
 def test_a_choice_that_was_made_stays(configuration: ModuleType) -> None:
@@ -100,7 +100,14 @@ def test_a_choice_that_was_made_stays(configuration: ModuleType) -> None:
 def test_only_sections_that_look_up_a_shared_table_have_lines(configuration: ModuleType) -> None:
     wanted = needed(configuration, CONFIGURED)
     assert list(wanted) == ["global", "backend shop"]
-    assert wanted["backend shop"][0].startswith("http-request set-var(txn.session_guard) req.cook(SID) if !{ ")
+    (rule,) = wanted["backend shop"]
+    assert "{ req.cook(SID),set-var(txn.session_guard) -m found }" in rule
+
+
+def test_the_gates_socket_is_for_the_worker_alone_in_the_root_that_it_has(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("global\n", "global\n  chroot /srv/jail/\n  user lb\n")
+    socket = needed(configuration, text)["global"][-1]
+    assert socket == "stats socket /srv/jail/session-guard.haproxy.sock user lb mode 600 level user"
 
 
 @pytest.mark.parametrize("section", ["global", "backend back-session", "listen api"])
@@ -121,17 +128,17 @@ def test_a_line_of_another_release_is_outdated(configuration: ModuleType) -> Non
 
 def test_lines_in_another_order_hold_nothing(configuration: ModuleType) -> None:
     rows = GOLDEN.splitlines()
-    first = next(number for number, row in enumerate(rows) if "set-var(txn.session_guard)" in row)
+    first = next(number for number, row in enumerate(rows) if "lua-load" in row)
     rows[first], rows[first + 1] = rows[first + 1], rows[first]
     (said,) = configuration.Configuration("\n".join(rows)).lacks(needed(configuration, GOLDEN, exempt=EXEMPT))
-    assert said.startswith("backend back-session: the guard's lines are there in another order")
+    assert said.startswith("global: the guard's lines are there in another order")
 
 
 def test_what_is_pasted_into_a_hand_written_configuration_is_found(configuration: ModuleType) -> None:
     text = (ROOT / "molecule/adopt/haproxy.cfg").read_text()
     wanted = needed(configuration, text, (3, 2), EXEMPT)
     assert list(wanted) == ["global", "backend tomcats"]
-    assert len(configuration.Configuration(text).lacks(wanted)) == 5
+    assert len(configuration.Configuration(text).lacks(wanted)) == 4
     for section, lines in wanted.items():
         text = text.replace(f"\n{section}\n", "\n".join(["", section, *(f"\t{line}  # pasted" for line in lines), ""]))
     assert configuration.Configuration(text).lacks(wanted) == []

@@ -148,7 +148,7 @@ class Configuration:
 
         Args:
             gate: the path of the Lua file.
-            socket: the address of the gate's own socket, as `abns@NAME`.
+            socket: the path of the gate's own socket, where HAProxy does not change its root; else it is in that.
             exempt: a condition under which requests never wait, as `{ path_beg /health }`; "" for none.
             version: HAProxy's major and minor version.
         """
@@ -157,21 +157,25 @@ class Configuration:
         lines = [line for section in self.section("global") for line in section.lines]
         chosen = [line[1] for line in lines if line[0] == "tune.lua.bool-sample-conversion" and len(line) > 1]
         needed: dict[str, list[str]] = {
-            "global": [f"lua-load {gate}", f"stats socket {socket} level user"],
+            "global": [f"lua-load {gate}", self._stats_socket(socket)],
         }
         if version >= FIRST_TO_ASK:
             needed["global"].insert(0, f"tune.lua.bool-sample-conversion {chosen[0] if chosen else 'normal'}")
         shut = "!{ var(proc.session_guard) -m bool }" + (f" !{exempt}" if exempt else "")
         for pair in self.pairs:
-            rules = needed.setdefault(pair.section, [])
-            if rules:  # a request without this expression would be held for the one before
-                rules.append("http-request unset-var(txn.session_guard)")
-            rules += [
-                f"http-request set-var(txn.session_guard) {pair.expression} if {shut}",
-                f"http-request lua.session_guard {pair.table} if {shut} {{ var(txn.session_guard) -m found }}"
-                f" !{{ var(txn.session_guard),in_table({pair.table}) }}",
-            ]
+            needed.setdefault(pair.section, []).append(
+                f"http-request lua.session_guard {pair.table} if {shut}"
+                f" {{ {pair.expression},set-var(txn.session_guard) -m found }}"
+                f" !{{ var(txn.session_guard),in_table({pair.table}) }}"
+            )
         return needed
+
+    def _stats_socket(self, path: str) -> str:
+        """Give the line of the gate's socket: for the worker's user alone, in the root directory that it has."""
+        last = {line[0]: line[1] for section in self.section("global") for line in section.lines if len(line) == 2}
+        place = f"{last['chroot'].rstrip('/')}/{path.rpartition('/')[2]}" if "chroot" in last else path
+        user = next((f" {word} {last[word]}" for word in ("user", "uid") if word in last), "")
+        return f"stats socket {place}{user} mode 600 level user"
 
     def lacks(self, needed: dict[str, list[str]]) -> list[str]:
         """Say which of the needed lines are missing, in the wrong order, or of another release of the guard."""
