@@ -80,7 +80,7 @@ def test_a_dead_peer_is_a_warning(balancers: list[Host], group: Callable[[str], 
         balancers[1].check_output("systemctl reset-failed haproxy; systemctl start haproxy")
     assert run.rc == 0, run.output
     assert f"WARNING: peer {second} at" in run.output
-    assert "does not answer (CONN)" in run.output
+    assert "does not answer (" in run.output  # CONN, or gone where HAProxy has not tried to connect again yet
 
 
 def files(balancer: Host) -> str:

@@ -53,13 +53,9 @@ def topology() -> Topology:
 
 @pytest.fixture(scope="module")
 def deployed(topology: Topology) -> Iterator[Site]:
-    """Give the hosts, with rows of the verifier's own on every balancer."""
+    """Give the hosts, which know the verifier's own sessions."""
     with open_site(topology) as site:
         site.own_keys = lambda: KEYS
-        for balancer in topology.balancers:
-            for key in KEYS:
-                cookie = {"Cookie": f"{site.service.cookie}={key}"}
-                urllib.request.urlopen(urllib.request.Request(f"{balancer.url}/", headers=cookie), timeout=10).close()
         yield site
         for api in site.apis.values():
             api.clear(site.service.table.name, KEYS)
@@ -85,7 +81,11 @@ class Run:
 
 @pytest.fixture
 def run(deployed: Site) -> Iterator[Run]:
-    """Give a nemesis, and see to it that nothing is left."""
+    """Give a nemesis, with rows of the verifier's own on every balancer, and see to it that nothing is left."""
+    for balancer in deployed.topology.balancers:
+        for key in KEYS:
+            cookie = {"Cookie": f"{deployed.service.cookie}={key}"}
+            urllib.request.urlopen(urllib.request.Request(f"{balancer.url}/", headers=cookie), timeout=10).close()
     yield Run(deployed)
     assert Run(deployed).found() == []
 

@@ -168,8 +168,14 @@ def test_a_peer_without_a_session_is_silent(program: ModuleType, version: str) -
 
 @VERSIONS
 def test_established_peers_are_not_silent(program: ModuleType, version: str) -> None:
-    text = recorded(f"{version}/away-a")
-    assert program.silent_peers(text.replace("last_status=CONN", "last_status=ESTA")) == []
+    assert program.silent_peers(recorded(f"{version}/pair-a")) == []
+
+
+@VERSIONS
+def test_a_session_that_ended_just_now_is_none(program: ModuleType, version: str) -> None:
+    """ESTA stands there for some seconds more."""
+    (said,) = program.silent_peers(recorded(f"{version}/pair-a").replace(" state=EST", " state=CLO"))
+    assert said.endswith(" does not answer (gone)")
 
 
 def test_the_current_worker_is_told_from_the_old_ones(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,8 +315,16 @@ def unsynced_sections(show_peers: str) -> list[str]:
 
 
 def remote_peers(show_peers: str) -> list[tuple[str, str, str]]:
-    """Give name, address and last status of each remote peer."""
-    return re.findall(r"^\s+0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) .*?\blast_status=(\S+)", show_peers, re.MULTILINE)
+    """Give name, address and status of each remote peer: the last one, or `gone` where ESTA has outlived its session.
+
+    HAProxy shows ESTA until it next tries to connect, some seconds later.
+    """
+    found = []
+    for block in re.split(r"^\s+(?=0x\w+: id=)", show_peers, flags=re.MULTILINE)[1:]:
+        if peer := re.match(r"0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) .*?\blast_status=(\S+)", block):
+            name, address, status = peer.groups()
+            found.append((name, address, "gone" if status == "ESTA" and " state=EST" not in block else status))
+    return found
 
 
 def silent_peers(show_peers: str) -> list[str]:
