@@ -93,7 +93,34 @@ class Guarded(Scenario):
         time.sleep(PAUSE_SECONDS)
 
 
-class ReloadUnderLoad(Guarded):
+class Again(Guarded):
+    """A fault of the first balancer, again and again, each time of a process that is in sync.
+
+    Attributes:
+        fault: what breaks it.
+        times: how often.
+    """
+
+    fault: ClassVar[type[Reload | Kill]]
+    times: ClassVar[int]
+
+    def faults(self, site: Site) -> Sequence[Injection]:
+        """They are all of the first balancer."""
+        first, _ = two_balancers(site)
+        return [self.fault(site, first) for _ in range(self.times)]
+
+    def under_load(self, cluster: Cluster, asked: list[str], knocking: list[str]) -> None:
+        """One after another."""
+        for injection in self.faults(cluster.site):
+            cluster.tables.await_sync()
+            self.once(cluster, injection, knocking)
+
+    def once(self, cluster: Cluster, injection: Injection, knocking: list[str]) -> None:
+        """Breaks it once."""
+        self.back(cluster, injection, knocking)
+
+
+class ReloadUnderLoad(Again):
     """The reload's window."""
 
     name = "reload-under-load"
@@ -102,22 +129,17 @@ class ReloadUnderLoad(Guarded):
         " its tables have arrived."
     )
     kinds = (Reload.kind,)
+    fault = Reload
+    times = RELOADS
 
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first balancer is reloaded, again and again."""
-        first, _ = two_balancers(site)
-        return [Reload(site, first) for _ in range(RELOADS)]
-
-    def under_load(self, cluster: Cluster, asked: list[str], knocking: list[str]) -> None:
-        """One reload after another, each of a process that is in sync."""
-        for injection in self.faults(cluster.site):
-            cluster.tables.await_sync()
-            with cluster.inject(injection):
-                pass
-            time.sleep(PAUSE_SECONDS)
+    def once(self, cluster: Cluster, injection: Injection, knocking: list[str]) -> None:
+        """No port is closed for which anybody could wait."""
+        with cluster.inject(injection):
+            pass
+        time.sleep(PAUSE_SECONDS)
 
 
-class CrashRestart(Guarded):
+class CrashRestart(Again):
     """A crash's window."""
 
     name = "crash-restart"
@@ -126,17 +148,8 @@ class CrashRestart(Guarded):
         " sessions here: the new process answers while it still learns."
     )
     kinds = (Kill.kind,)
-
-    def faults(self, site: Site) -> Sequence[Injection]:
-        """The first balancer dies, again and again."""
-        first, _ = two_balancers(site)
-        return [Kill(site, first) for _ in range(KILLS)]
-
-    def under_load(self, cluster: Cluster, asked: list[str], knocking: list[str]) -> None:
-        """One crash after another, each of a process that is in sync."""
-        for injection in self.faults(cluster.site):
-            cluster.tables.await_sync()
-            self.back(cluster, injection, knocking)
+    fault = Kill
+    times = KILLS
 
 
 class RapidReload(Scenario):

@@ -214,11 +214,8 @@ def peers_sections() -> dict[str, str]:
 
 
 def established(section: str) -> list[str]:
-    """Give the names of the remote peers that have a session, from a section's part of `show peers`.
-
-    The last status outlives its session until the next attempt to connect, some seconds later.
-    """
-    return re.findall(r"id=(\S+?)\(remote.*\blast_status=ESTA\b(?:.*\n(?!  0x))*.*\bstate=EST\b", section)
+    """Give the names of the remote peers that have a session, from a section's part of `show peers`."""
+    return [name for name, _, status in haproxy_peers.remote_peers(section) if status == "ESTA"]
 
 
 def used(tables: list[Table]) -> int:
@@ -237,7 +234,8 @@ def updates(tables: list[Table]) -> list[str]:
 
 def refuse_connections(section: str) -> bool:
     """Whether every remote peer of a section refuses connections, or can't be reached at all."""
-    for host, port in re.findall(r"\(remote.*?\baddr=(\S+):(\d+)", section):
+    for _, address, _ in haproxy_peers.remote_peers(section):
+        host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
             return False
