@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from session_guard import Host
+    from guard_host import Host
 else:
     Host = object
 
@@ -64,6 +64,16 @@ def configuration() -> ModuleType:
 @pytest.fixture
 def dumps() -> ModuleType:
     return importlib.import_module("guard_dump")
+
+
+@pytest.fixture
+def store() -> ModuleType:
+    return importlib.import_module("guard_store")
+
+
+@pytest.fixture
+def start() -> ModuleType:
+    return importlib.import_module("guard_start")
 
 
 @pytest.fixture
@@ -417,52 +427,53 @@ def shown(flags: str, status: str) -> str:
     ],
 )
 def test_who_teaches_a_process_that_has_started(
-    guard: ModuleType, monkeypatch: pytest.MonkeyPatch, flags: str, status: str, used: int, rows: int, why: str
+    start: ModuleType, monkeypatch: pytest.MonkeyPatch, flags: str, status: str, used: int, rows: int, why: str
 ) -> None:
     """Port 9 of this machine refuses connections."""
-    monkeypatch.setattr(guard, "STALLED_SECONDS", 0.1)
-    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown(flags, status))
-    monkeypatch.setattr(guard, "used", lambda tables: used)
-    assert guard.wait_for_teacher("pp", [], rows, time.monotonic() + 0.3) == why
+    monkeypatch.setattr(start, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(start.haproxy_peers, "ask_worker", lambda command: shown(flags, status))
+    monkeypatch.setattr(start, "used", lambda tables: used)
+    assert start.wait_for_teacher("pp", [], rows, time.monotonic() + 0.3) == why
 
 
 @pytest.mark.parametrize("flags", ["0x6830", "0x6833"])
 def test_a_peer_that_does_not_answer_is_not_waited_for_for_long(
-    guard: ModuleType, monkeypatch: pytest.MonkeyPatch, flags: str
+    start: ModuleType, monkeypatch: pytest.MonkeyPatch, flags: str
 ) -> None:
-    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown(flags, "CONN"))
-    monkeypatch.setattr(guard, "refuse_connections", lambda section: False)
-    assert guard.wait_for_teacher("pp", [], 10, time.monotonic() + 0.1) == "alone"
+    monkeypatch.setattr(start.haproxy_peers, "ask_worker", lambda command: shown(flags, "CONN"))
+    monkeypatch.setattr(start, "refuse_connections", lambda section: False)
+    assert start.wait_for_teacher("pp", [], 10, time.monotonic() + 0.1) == "alone"
 
 
 @pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
-def test_a_peer_with_a_session_is_told_from_one_without(guard: ModuleType, version: str) -> None:
+def test_a_peer_with_a_session_is_told_from_one_without(start: ModuleType, version: str) -> None:
     text = (ROOT / f"tests/verify/fixtures/{version}/away-a.txt").read_text()
     answer = text.split("$ show peers\n")[1].split("\n$ ")[0]
-    assert guard.established(answer) == ["haproxy-2"]
-    assert guard.established(answer.replace("state=EST", "")) == []
+    assert start.established(answer) == ["haproxy-2"]
+    assert start.established(answer.replace("state=EST", "")) == []
 
 
-def test_sections_are_told_apart(guard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sections_are_told_apart(start: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown("0x3", "ESTA") + shown("0x0", "CONN").replace("id=pp", "id=qq")
-    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: text)
-    found = guard.peers_sections()
-    assert {name: guard.established(section) for name, section in found.items()} == {"pp": ["lb-2"], "qq": []}
+    monkeypatch.setattr(start.haproxy_peers, "ask_worker", lambda command: text)
+    found = start.peers_sections()
+    assert {name: start.established(section) for name, section in found.items()} == {"pp": ["lb-2"], "qq": []}
 
 
 # --- state ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def host(guard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     """Returns a host whose unit does not run."""
+    module = importlib.import_module("guard_host")
     monkeypatch.setattr(
-        guard.haproxy_peers, "property_of_unit", lambda name: "the-invocation" if name[0] == "I" else ""
+        module.haproxy_peers, "property_of_unit", lambda name: "the-invocation" if name[0] == "I" else ""
     )
-    monkeypatch.setattr(guard.haproxy_peers, "extra_options", lambda: ["-S", "/run/m.sock,mode,600", "-L", "lb-1"])
-    monkeypatch.setattr(guard, "gate_status", dict)
+    monkeypatch.setattr(module.haproxy_peers, "extra_options", lambda: ["-S", "/run/m.sock,mode,600", "-L", "lb-1"])
+    monkeypatch.setattr(module, "gate_status", dict)
     (tmp_path / "haproxy.cfg").write_text(CONFIGURED)
-    found: Host = guard.Host(
+    found: Host = module.Host(
         {
             "unit": "haproxy",
             "config": str(tmp_path / "haproxy.cfg"),
@@ -525,28 +536,28 @@ def test_a_state_that_cant_be_written_is_a_line_in_the_log(
 
 
 def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
-    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+    store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard.haproxy_peers, "worker_pid", lambda: 4711)
-    monkeypatch.setattr(guard, "updates", lambda tables: ["4711", "shop 1"])
-    monkeypatch.setattr(guard.guard_dump, "write", lambda file, tables, peer: file.write_text("new") and {"shop": 1})
+    monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 1"])
+    monkeypatch.setattr(store.guard_dump, "write", lambda file, tables, peer: file.write_text("new") and {"shop": 1})
     host.dump.write_text("old")
-    assert guard.dump(host, if_changed=True).startswith("not dumped: whether ")
+    assert store.keep(host, if_changed=True).startswith("not dumped: whether ")
     assert host.dump.read_text() == "old"
     host.state["judged"] = "the-invocation"
-    assert guard.dump(host, if_changed=True).startswith("dumped: 1 rows")
-    assert (host.dump.read_text(), guard.previous(host.dump).read_text()) == ("new", "old")
-    assert guard.dump(host, if_changed=True) == "not dumped: nothing has changed"
-    monkeypatch.setattr(guard, "updates", lambda tables: ["4711", "shop 2"])
-    assert guard.dump(host, if_changed=True).startswith("dumped: 1 rows")
+    assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
+    assert (host.dump.read_text(), store.previous(host.dump).read_text()) == ("new", "old")
+    assert store.keep(host, if_changed=True) == "not dumped: nothing has changed"
+    monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 2"])
+    assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
 
 
-def test_a_dump_that_cant_be_read_is_none(guard: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dump_that_cant_be_read_is_none(store: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.dump.write_text("half a li")
-    assert guard.latest_dump(host) == (None, {})
-    written(guard.previous(host.dump))
-    file, tables = guard.latest_dump(host)
-    assert (file, list(tables)) == (guard.previous(host.dump), ["back-session"])
+    assert store.latest(host) == (None, {})
+    written(store.previous(host.dump))
+    file, tables = store.latest(host)
+    assert (file, list(tables)) == (store.previous(host.dump), ["back-session"])
     assert "tables.dump is no dump that this program reads" in capsys.readouterr().err
 
 
@@ -561,11 +572,11 @@ def test_lua_files_that_no_configuration_names_are_removed(guard: ModuleType, ho
 
 
 def test_a_restore_by_hand_is_refused_beside_a_peer(
-    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+    store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard.haproxy_peers, "ask_worker", lambda command: shown("0x3", "ESTA"))
-    with pytest.raises(guard.PeersError, match="peer lb-2 has a session with this process"):
-        guard.restore(host, [], missing=False)
+    monkeypatch.setattr(store.haproxy_peers, "ask_worker", lambda command: shown("0x3", "ESTA"))
+    with pytest.raises(store.PeersError, match="peer lb-2 has a session with this process"):
+        store.give_back(host, [], missing=False)
 
 
 # --- the command line -----------------------------------------------------------------------------

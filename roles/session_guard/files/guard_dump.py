@@ -197,3 +197,17 @@ def without_those_there(batch: list[str], ask: Callable[..., str]) -> list[str]:
         for command in batch
         if tuple(command[len("set table ") :].rpartition(" data.")[0].split(" key ", 1)) not in there
     ]
+
+
+def figures(counts: dict[str, int]) -> str:
+    """Put the counts of a restore into words."""
+    words = {
+        "restored": "{} rows",
+        "there": "{} were there",
+        "odd": "{} whose key can't be given back",
+        "gone": "{} whose server is no more",
+        "refused": "{} refused by HAProxy",
+    }
+    return ", ".join(
+        text.format(counts[name]) for name, text in words.items() if counts.get(name) or name == "restored"
+    )

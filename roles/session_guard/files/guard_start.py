@@ -1,0 +1,87 @@
+"""A start: peers teach the process, or a dump is restored, and then the gate opens."""
+
+from __future__ import annotations
+
+import time
+
+import guard_dump
+import guard_store
+import haproxy_peers
+from guard_configuration import Table
+from guard_host import Host
+from guard_worker import POLL_SECONDS, established, open_gate, peers_sections, refuse_connections, used
+
+ANSWER_SECONDS = 30  # until the worker answers
+STALLED_SECONDS = 2.5  # a peer that knows something begins at once; without one HAProxy gives up after 5
+
+WHY = {
+    "peer": "a peer teaches this process; nothing was restored",
+    "taught": "a peer that has started itself just now has taught what it knows; nothing was restored",
+    "cold": "the peers know as little as this process",
+    "alone": "no peer answers",
+    "refused": "every peer refuses connections",
+}
+
+
+def started(host: Host) -> str:
+    """Decide for each peers section whether a peer teaches this process or a dump is restored, and open the gate."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not (haproxy_peers.worker_pid() and peers_sections()):
+        if time.monotonic() > deadline or not host.read().sticky:
+            break
+        time.sleep(POLL_SECONDS)
+    end = time.monotonic() + host.settings["gate_deadline"]
+    configuration = host.read()
+    file, known = guard_store.latest(host)
+    said: dict[str, str] = {}
+    restored = 0
+    for name in dict.fromkeys(table.peers for table in configuration.sticky):
+        tables = {table.name: table for table in configuration.sticky if table.peers == name}
+        rows = sum(known[table]["rows"] for table in tables if table in known)
+        why = wait_for_teacher(name, list(tables.values()), rows, end - host.settings["gate_deadline"] / 2)
+        counts: dict[str, int] = {}
+        if why not in ("peer", "taught") and file and rows:
+            counts = guard_dump.restore([file], tables, missing_only=why == "cold")
+            restored += counts["restored"]
+        host.record(restore={"time": int(time.time()), "why": why, "section": name, **counts})
+        said[name] = why if not counts else f"{WHY[why]}; restored: {guard_dump.figures(counts)}"
+    # A gate opens by itself where peers have taught all sections.
+    if alone := [name for name, why in said.items() if why != "peer"]:
+        while time.monotonic() < end and not set(
+            haproxy_peers.unsynced_sections(haproxy_peers.ask_worker("show peers"))
+        ) <= {*alone}:
+            time.sleep(POLL_SECONDS)
+        open_gate("restored" if restored or "taught" in said.values() else "alone")
+    host.keep_running_copy()
+    host.record(judged=host.invocation())
+    return "; ".join(f"peers {name}: {WHY.get(why, why)}" for name, why in said.items()) or "no table is shared"
+
+
+def wait_for_teacher(name: str, tables: list[Table], rows: int, deadline: float) -> str:
+    """Wait until it is known whether a peer teaches this process; give a word of WHY.
+
+    Args:
+        name: a peers section.
+        tables: its tables.
+        rows: how many of theirs a dump has.
+        deadline: on the monotonic clock; a peer that has not answered by then does not count.
+    """
+    there, since = -1, time.monotonic()
+    while True:
+        section = peers_sections().get(name, "")
+        if established(section):
+            now = used(tables)
+            if not haproxy_peers.unsynced_sections(section):
+                return "peer" if now or not rows else "cold"
+            if now != there:
+                there, since = now, time.monotonic()
+            elif time.monotonic() - since > STALLED_SECONDS and (now * 2 < rows or now * 10 >= rows * 9):
+                # Two that started together: both wait for the other's word for 5 s, and a gate would open on nothing.
+                return "cold" if now * 2 < rows else "taught"
+            elif time.monotonic() > deadline + STALLED_SECONDS:
+                return "taught"
+        elif refuse_connections(section):
+            return "refused"
+        elif time.monotonic() > deadline or not haproxy_peers.unsynced_sections(section):
+            return "alone"
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,93 @@
+"""The dump that a start restores: kept in two generations, by the unit's stop, by the timer and by people."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from pathlib import Path
+
+import guard_dump
+import haproxy_peers
+from guard_host import Host, log
+from guard_worker import established, open_gate, peers_sections, updates
+from haproxy_peers import PeersError
+
+
+def stopping(host: Host) -> str:
+    """Close the frontends to new connections and write the tables down; the unit's process ends after it."""
+    if not haproxy_peers.worker_pid():
+        return "no worker answers: nothing to write down"
+    stat = haproxy_peers.ask_worker("show stat").splitlines()
+    names = [row.split(",")[0] for row in stat if row.split(",")[1:2] == ["FRONTEND"]]
+    for batch in haproxy_peers.batches(f"disable frontend {name}" for name in names):
+        haproxy_peers.ask_worker(*batch)
+    return keep(host, if_changed=False)
+
+
+def keep(host: Host, if_changed: bool) -> str:
+    """Write the shared tables to the unit's dump, keep the one before; after another dump, if one is under way."""
+    with (host.state_directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _keep(host, if_changed)
+
+
+def _keep(host: Host, if_changed: bool) -> str:
+    tables = host.read().sticky
+    if not tables or not haproxy_peers.worker_pid():
+        return "nothing to dump: no worker answers" if tables else "nothing to dump: no table is shared"
+    invocation = host.invocation()
+    if host.dump.exists() and host.state.get("judged") != invocation:
+        return (
+            f"not dumped: whether {host.dump} is to be restored was not decided since the start; `restore` decides it"
+        )
+    now = updates(tables)
+    if if_changed and host.dump.exists() and host.state.get("dump", {}).get("updates") == now:
+        host.record()
+        return "not dumped: nothing has changed"
+    began = time.monotonic()
+    temporary = host.dump.with_name("tables.dump.next")
+    counts = guard_dump.write(temporary, tables, host.local_peer())
+    if host.dump.exists():
+        host.dump.replace(previous(host.dump))
+    temporary.replace(host.dump)
+    spent = round(time.monotonic() - began, 3)
+    host.record(
+        judged=invocation,
+        dump={"time": int(time.time()), "rows": sum(counts.values()), "seconds": spent, "updates": now},
+    )
+    return f"dumped: {sum(counts.values())} rows in {spent:.2f} s"
+
+
+def give_back(host: Host, files: list[Path], missing: bool) -> str:
+    """Restore dumps by hand.
+
+    Raises:
+        PeersError: a peer has a session, whose rows are newer than a dump.
+    """
+    tables = {table.name: table for table in host.read().sticky}
+    busy = [peer for section in peers_sections().values() for peer in established(section)]
+    if busy and not missing:
+        raise PeersError(
+            f"peer {', '.join(busy)} has a session with this process, and its rows are newer than a dump;"
+            " --missing adds only those that nobody has"
+        )
+    counts = guard_dump.restore(files or [host.dump], tables, missing)
+    open_gate("restored")
+    host.record(judged=host.invocation(), restore={"time": int(time.time()), "why": "by hand", **counts})
+    return f"restored: {guard_dump.figures(counts)}"
+
+
+def latest(host: Host) -> tuple[Path | None, dict[str, dict[str, int]]]:
+    """Give the dump that a start restores, and what its head says of its tables; one that can't be read is none."""
+    for file in (host.dump, previous(host.dump)) if host.settings["dump"] != "none" else ():
+        if file.exists():
+            try:
+                return file, guard_dump.head_of(file)["tables"]
+            except (OSError, ValueError, KeyError) as error:
+                log(f"{file} is no dump that this program reads: {error}")
+    return None, {}
+
+
+def previous(file: Path) -> Path:
+    """Give where the previous generation of a dump is."""
+    return file.with_name(f"{file.name}.1")

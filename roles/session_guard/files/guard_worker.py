@@ -1,0 +1,77 @@
+"""What the running worker says of its gate, its peers and its tables; and the word that opens the gate."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from typing import Any
+
+import haproxy_peers
+from guard_configuration import Table
+from haproxy_peers import PeersError
+
+POLL_SECONDS = 0.05
+PROBE_SECONDS = 0.3
+
+
+def gate_status() -> dict[str, Any]:
+    """Give what the running worker's gate says of itself; nothing where there is none."""
+    try:
+        said = haproxy_peers.ask_worker("session-guard status").strip()
+        return dict(json.loads(said)) if said.startswith("{") else {}
+    except (OSError, PeersError, ValueError):
+        return {}
+
+
+def answering_pid() -> int:
+    """Give the process id of the worker that answers now; 0 if none does."""
+    found = re.search(r"^Pid: (\d+)", haproxy_peers.ask_worker("show info"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def open_gate(reason: str) -> None:
+    """Open the gate of the running worker, if it has one."""
+    if gate_status().get("state") == "shut":
+        haproxy_peers.ask_worker(f"session-guard open {reason}")
+
+
+def peers_sections() -> dict[str, str]:
+    """Give the part of `show peers` of each peers section, by its name."""
+    said = haproxy_peers.ask_worker("show peers")
+    if not haproxy_peers.is_show_peers(said):
+        return {}
+    return {found[1]: found[0] for found in re.findall(r"((?m:^)0x\w+:.*?\bid=(\S+)(?:.*\n(?!0x))*.*)", said)}
+
+
+def established(section: str) -> list[str]:
+    """Give the names of the remote peers that have a session, from a section's part of `show peers`."""
+    return [name for name, _, status in haproxy_peers.remote_peers(section) if status == "ESTA"]
+
+
+def used(tables: list[Table]) -> int:
+    """Give how many rows tables have together."""
+    found = re.findall(r"^# table: ([^,]+),.*\bused:(\d+)", haproxy_peers.ask_worker("show table"), re.MULTILINE)
+    names = [table.name for table in tables]
+    return sum(int(number) for name, number in found if name in names)
+
+
+def updates(tables: list[Table]) -> list[str]:
+    """Give what changes with every change of a row: the worker, and each table's count of updates."""
+    found = re.findall(r"\bid=(\S+) update=(\d+)", haproxy_peers.ask_worker("show peers"))
+    names = [table.name for table in tables]
+    return [str(haproxy_peers.worker_pid()), *sorted(f"{name} {count}" for name, count in found if name in names)]
+
+
+def refuse_connections(section: str) -> bool:
+    """Whether every remote peer of a section refuses connections, or can't be reached at all."""
+    for _, address, _ in haproxy_peers.remote_peers(section):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+            return False
+        except socket.timeout:  # an alias of TimeoutError only from 3.10 on
+            return False
+        except OSError:
+            continue
+    return True
