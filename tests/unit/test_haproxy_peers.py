@@ -194,6 +194,26 @@ def test_the_current_worker_is_told_from_the_old_ones(program: ModuleType, monke
     assert program.worker_pid() == 0
 
 
+@pytest.mark.parametrize(("answers", "found"), [("Pid: 1271\n", 1271), ("Pid: 1233\n", 0), (OSError, 0)])
+def test_a_new_worker_counts_once_it_answers_itself(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, answers: str | type[OSError], found: int
+) -> None:
+    """From 3.1 on the old one answers for it, or nobody, while it loads its configuration."""
+
+    def ask(command: str, address: str = "", bound: float = 10) -> str:
+        if command == "@1 show peers":
+            return recorded("2.6/pair-a")
+        if isinstance(answers, str):
+            return answers
+        raise answers
+
+    monkeypatch.setattr(program, "worker_pid", lambda: 1271)
+    monkeypatch.setattr(program, "ask", ask)
+    assert program.answering_worker() == found
+    with pytest.raises(program.PeersError, match="1271 still serves" if found else "does not answer yet"):
+        program.wait_until_in_sync(0, not_worker=1271)
+
+
 # --- what the running process should be -----------------------------------------------------------
 
 
@@ -630,6 +650,7 @@ def test_a_wait_for_every_peer_names_the_one_that_is_silent(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(program, "answering_worker", lambda: 4711)
     monkeypatch.setattr(program, "ask", lambda command: recorded("2.6/away-a"))
     assert program.wait_until_in_sync(0) == recorded("2.6/away-a")
     with pytest.raises(program.PeersError, match=r"within 0 s: peer haproxy-3 at \S+ does not answer \(CONN\)"):

@@ -81,16 +81,16 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
 
 
-def stream(command: str, address: str = "") -> Iterator[str]:
+def stream(command: str, address: str = "", bound: float = 10) -> Iterator[str]:
     """Send one command to a socket and give its answer in parts of whole lines; the master's if none is named.
 
     On the master's, `@1 ` before a command has it reach the current worker.
 
     Raises:
-        OSError: the socket is not there or nobody answers.
+        OSError: the socket is not there, or nobody answers for `bound` seconds.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(10)
+        client.settimeout(bound)
         client.connect(address or MASTER_SOCKET)
         client.sendall(command.encode() + b"\n")
         client.shutdown(socket.SHUT_WR)  # the master keeps the connection open for further commands otherwise
@@ -106,9 +106,9 @@ def stream(command: str, address: str = "") -> Iterator[str]:
             yield begun.decode(errors="replace")
 
 
-def ask(command: str, address: str = "") -> str:
+def ask(command: str, address: str = "", bound: float = 10) -> str:
     """Send one command to a socket and give its whole answer; see `stream`."""
-    return "".join(stream(command, address))
+    return "".join(stream(command, address, bound))
 
 
 def ask_worker(*commands: str) -> str:
@@ -227,6 +227,19 @@ def worker_pid() -> int:
             section = row
         elif section == "# workers" and (found := re.match(r"(\d+)\s+worker\b", row)):
             return int(found.group(1))
+    return 0
+
+
+def answering_worker() -> int:
+    """Give the process id of the current worker, as `worker_pid` does, once it is the one that answers; 0 before.
+
+    From 3.1 on a new worker is the current one before it has loaded its configuration: until then the old one answers
+    for it, or nobody ever (seen with 3.2).
+    """
+    worker = worker_pid()
+    with suppress(OSError):
+        if worker and re.search(rf"^Pid: {worker}$", ask("@1 show info", bound=1), re.MULTILINE):
+            return worker
     return 0
 
 
@@ -367,12 +380,14 @@ def wait_until_in_sync(bound: float, not_worker: int = 0, every_peer: bool = Fal
     seen = "the master socket did not answer"
     while True:
         try:
-            worker = worker_pid()
+            worker = answering_worker()
             peers = ask("@1 show peers")
             unsynced = unsynced_sections(peers)
-            if not is_show_peers(peers) or worker != worker_pid():
+            if not worker:
+                seen = "the current worker does not answer yet"
+            elif not is_show_peers(peers) or worker != worker_pid():
                 seen = f"no answer of one worker to `show peers`: {peers}"
-            elif not worker or worker == not_worker:
+            elif worker == not_worker:
                 seen = f"the worker with process id {not_worker} still serves"
             elif unsynced:
                 seen = f"not in sync: peers section {', '.join(unsynced)}\n{peers}"

@@ -12,7 +12,7 @@ import guard_dump
 import haproxy_peers
 from guard_configuration import Configuration
 from guard_host import Host, write
-from guard_worker import POLL_SECONDS, answering_pid, gate_status, open_gate
+from guard_worker import POLL_SECONDS, gate_status, open_gate
 from haproxy_peers import PeersError
 
 WORKER_SECONDS = 15  # until a new worker answers
@@ -95,13 +95,11 @@ def check_as_unit(host: Host, master: int) -> None:
 def wait_for_worker(before: int) -> None:
     """Wait until the master has another worker than before, which answers.
 
-    From 3.1 on it is the current one before it has loaded its configuration, and the old one answers meanwhile.
-
     Raises:
         PeersError: not within the bound; the old worker serves on.
     """
     deadline = time.monotonic() + WORKER_SECONDS
-    while (worker := haproxy_peers.worker_pid()) in (0, before) or answering_pid() != worker:
+    while haproxy_peers.answering_worker() in (0, before):
         if time.monotonic() > deadline:
             raise PeersError(f"no new worker within {WORKER_SECONDS} s; see the unit's journal")
         time.sleep(POLL_SECONDS)

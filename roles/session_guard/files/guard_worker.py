@@ -24,12 +24,6 @@ def gate_status() -> dict[str, Any]:
         return {}
 
 
-def answering_pid() -> int:
-    """Give the process id of the worker that answers now; 0 if none does."""
-    found = re.search(r"^Pid: (\d+)", haproxy_peers.ask_worker("show info"), re.MULTILINE)
-    return int(found[1]) if found else 0
-
-
 def open_gate(reason: str) -> None:
     """Open the gate of the running worker, if it has one."""
     if gate_status().get("state") == "shut":
