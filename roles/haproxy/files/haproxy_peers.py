@@ -19,6 +19,7 @@ import heapq
 import json
 import os
 import re
+import select
 import shlex
 import shutil
 import socket
@@ -28,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 UNIT = "haproxy.service"
@@ -109,6 +111,35 @@ def stream(command: str, address: str = "", bound: float = 10) -> Iterator[str]:
 def ask(command: str, address: str = "", bound: float = 10) -> str:
     """Send one command to a socket and give its whole answer; see `stream`."""
     return "".join(stream(command, address, bound))
+
+
+def ask_all(lines: Iterable[str], address: str) -> list[str]:
+    """Send lines of commands by one connection, while answers come; give the answers that say something.
+
+    Megabytes of commands, sent before any answer is read, would stall for good.
+
+    Raises:
+        OSError: the socket is not there, nobody answers, or not to the end.
+    """
+    pending = b"prompt\n"  # without it HAProxy takes one line, and closes the connection
+    further = chain((f"{line}\n".encode() for line in lines), [b"quit\n"])
+    said = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(address)
+        client.setblocking(False)
+        while True:
+            readable, writable, _ = select.select([client], [client] if pending else [], [], 10)
+            if writable:
+                pending = pending[client.send(pending) :] or next(further, b"")
+            elif readable:
+                said.append(client.recv(1 << 20))
+                if not said[-1]:
+                    break
+            else:
+                raise TimeoutError(f"{address} does not answer")
+        if pending:
+            raise ConnectionResetError(f"{address} has ended")
+    return [row for row in b"".join(said).decode(errors="replace").splitlines() if row.strip("> ")]
 
 
 def ask_worker(*commands: str) -> str:
@@ -605,7 +636,8 @@ def batches(commands: Iterable[str], line: int = LINE) -> Iterator[list[str]]:
     batch: list[str] = []
     length = 0
     for command in commands:
-        added = len(command.encode(errors="surrogateescape")) + len(";@1 ")
+        size = len(command) if command.isascii() else len(command.encode(errors="surrogateescape"))
+        added = size + len(";@1 ")
         if batch and length + added > line:
             yield batch
             batch, length = [], 0

@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -98,26 +99,31 @@ def read(files: list[Path]) -> Iterator[tuple[str, str, int, str]]:
     now = time.time()
     for file in files:
         head_of(file)
-    command = ["tail", "-q", "-n", "+2", "--", *map(str, files)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as lines:
-        ordered = lines.stdout
-        sort = None
-        if len(files) > 1:
-            # By table and key, the longest-lasting row last.
-            sort = subprocess.Popen(
-                ["sort", "-t", " ", "-k1,1", "-k4", "-k3,3n"],
-                stdin=ordered,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-            ordered = sort.stdout
-        assert ordered
-        found = (line.decode().rstrip("\n") for line in ordered)
-        for line in latest(found) if sort else found:
-            table, server, expiry, key = line.split(" ", 3)
-            if int(expiry) > now:
-                yield table, server, int(expiry), key
-        if sort and sort.wait():
+    for line in sorted_lines(files) if len(files) > 1 else lines_of(*files):
+        table, server, expiry, key = line.split(" ", 3)
+        if int(expiry) > now:
+            yield table, server, int(expiry), key.rstrip("\n")
+
+
+def lines_of(file: Path) -> Iterator[str]:
+    """Give the lines of a dump's rows."""
+    with file.open(encoding="utf-8") as lines:
+        next(lines)
+        yield from lines
+
+
+def sorted_lines(files: list[Path]) -> Iterator[str]:
+    """Give one line for each row of several dumps: by table and key, of each the longest-lasting row.
+
+    Raises:
+        OSError: sort(1) failed.
+    """
+    command = """tail -q -n +2 -- "$@" | LC_ALL=C sort -t ' ' -k1,1 -k4 -k3,3n"""
+    with subprocess.Popen(
+        ["sh", "-c", command, "sh", *map(str, files)], stdout=subprocess.PIPE, encoding="utf-8"
+    ) as sort:
+        yield from latest(sort.stdout or [])
+        if sort.wait():
             raise OSError("sort(1) failed")
 
 
@@ -149,54 +155,54 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> 
         for number, server in haproxy_peers.server_names(table.name, servers).items()
     }
     direct = haproxy_peers.admin_socket()
-
-    def ask(*asked: str) -> str:
-        return haproxy_peers.ask(";".join(asked), direct) if direct else haproxy_peers.ask_worker(*asked)
-
     running = haproxy_peers.running_version()
     line = haproxy_peers.LINE if haproxy_peers.parts(running) >= (1, 8) else 0
     now = time.time()
     ages = {name: now - head_of(file)["time"] for file in files[:1] for name in tables} if len(files) == 1 else {}
+
+    def ask(*asked: str) -> str:
+        return haproxy_peers.ask(";".join(asked), direct) if direct else haproxy_peers.ask_worker(*asked)
 
     def commands() -> Iterator[str]:
         for name, server, _, key in read(files):
             table = tables.get(name)
             if not table or (table.expire and ages.get(name, 0) > table.expire):
                 continue
-            number = int(server[1:]) if server.startswith("#") else ids.get((name, server))
+            number = ids.get((name, server)) or int(server[1:] if server.startswith("#") else 0)
             if not haproxy_peers.can_be_given_back(key, running):
                 counts["odd"] += 1
-            elif number is None:
+            elif not number:
                 counts["gone"] += 1
             else:
                 yield f"set table {table.name} key {haproxy_peers.word_of(key)} data.server_id {number}"
 
-    for batch in haproxy_peers.batches(commands(), line):
-        wanted = without_those_there(batch, ask) if missing_only else batch
-        counts["there"] += len(batch) - len(wanted)
-        if wanted:
-            # An answer can have a key in it: only how many there are is of interest.
-            refused = len([*filter(str.strip, ask(*wanted).splitlines())])
-            counts["refused"] += refused
-            counts["restored"] += len(wanted) - min(refused, len(wanted))
+    def wanted() -> Iterator[list[str]]:
+        for batch in haproxy_peers.batches(commands(), line):
+            found = without_those_there(batch, ask) if missing_only else batch
+            counts["there"] += len(batch) - len(found)
+            counts["restored"] += len(found)
+            if found:
+                yield found
+
+    # An answer can have a key in it: only how many there are is of interest.
+    if direct:
+        refused = len(haproxy_peers.ask_all(map(";".join, wanted()), direct))
+    else:
+        refused = sum(len([*filter(str.strip, ask(*batch).splitlines())]) for batch in wanted())
+    counts["refused"] = min(refused, counts["restored"])
+    counts["restored"] -= counts["refused"]
     return counts
 
 
 def without_those_there(batch: list[str], ask: Callable[..., str]) -> list[str]:
     """Give those commands of a restore whose keys have no row."""
-    asked = [f"show {command[len('set ') :].rpartition(' data.')[0]}" for command in batch]
+    rows = {command: command[len("set ") :].rpartition(" data.")[0] for command in batch}  # table T key K
     there = set()
-    for some in haproxy_peers.batches(asked):
-        table = ""
-        for row in ask(*some).splitlines(keepends=True):
-            if row.startswith("# table: "):
-                table = row[len("# table: ") :].partition(",")[0]
-            there |= {(table, haproxy_peers.word_of(key)) for key, _, _ in haproxy_peers.rows_of(row)}
-    return [
-        command
-        for command in batch
-        if tuple(command[len("set table ") :].rpartition(" data.")[0].split(" key ", 1)) not in there
-    ]
+    for table, same in groupby(rows.values(), lambda row: row.partition(" key ")[0]):
+        for some in haproxy_peers.batches(f"show {row}" for row in same):
+            keys = haproxy_peers.rows_of(ask(*some))
+            there |= {f"{table} key {haproxy_peers.word_of(key)}" for key, _, _ in keys}
+    return [command for command, row in rows.items() if row not in there]
 
 
 def figures(counts: dict[str, int]) -> str:
