@@ -238,7 +238,7 @@ def test_the_cap_is_half_of_maxconn(bench: Bench, alone: Haproxy) -> None:
 # --- how it opens ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reason", ["restored", "alone", "by-hand"])
+@pytest.mark.parametrize("reason", ["learnt", "restored", "alone", "by-hand"])
 def test_others_open_it_by_the_command_line(bench: Bench, alone: Haproxy, reason: str) -> None:
     start(bench, alone)
     with asking(alone, "one", "two"):

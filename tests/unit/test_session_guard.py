@@ -579,6 +579,108 @@ def test_a_restore_by_hand_is_refused_beside_a_peer(
         store.give_back(host, [], missing=False)
 
 
+# --- a reload -------------------------------------------------------------------------------------
+
+
+class Reload:
+    """A reload of a HAProxy that has the table shop, on a host where nothing else is real."""
+
+    def __init__(self, module: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.module, self.host = module, host
+        self.before = self.after = (10, 100)  # rows, and room for how many
+        self.missing = 0
+        self.synced = True
+        self.did = list[str]()
+        self.held = False
+        fakes = {
+            "check_as_unit": lambda host, master: None,
+            "wait_for_worker": lambda before: None,
+            "wait_for_opening": lambda host, new: [],
+            "sizes": lambda: {"shop": self.after if "signal" in self.did else self.before},
+            "open_gate": lambda reason: self.did.append(f"open {reason}"),
+            "SETTLE_SECONDS": 0,
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(module, name, fake)
+        monkeypatch.setattr(module.os, "kill", self.kill)
+        monkeypatch.setattr(module.haproxy_peers, "master_pid", lambda: 1)
+        monkeypatch.setattr(module.haproxy_peers, "worker_pid", lambda: 2)
+        monkeypatch.setattr(module.haproxy_peers, "wait_until_in_sync", self.sync)
+        monkeypatch.setattr(module.guard_dump, "write", self.write)
+        monkeypatch.setattr(module.guard_dump, "restore", self.restore)
+
+    def kill(self, pid: int, number: int) -> None:
+        self.did.append("signal")
+        self.held = self.host.hold.exists()
+
+    def sync(self, bound: float) -> None:
+        if "signal" in self.did and not self.synced:
+            raise self.module.PeersError("not in sync")
+
+    def write(self, file: Path, tables: list[Any], peer: str) -> dict[str, int]:
+        self.did.append(f"dump {' '.join(table.name for table in tables)}")
+        return {table.name: self.before[0] for table in tables}
+
+    def restore(self, files: list[Path], tables: dict[str, Any], missing_only: bool) -> dict[str, int]:
+        assert missing_only
+        self.did.append(f"compare {' '.join(tables)}")
+        return {"restored": self.missing}
+
+    def __call__(self) -> str:
+        return str(self.module.reload(self.host))
+
+
+@pytest.fixture
+def reload(host: Host, monkeypatch: pytest.MonkeyPatch) -> Reload:
+    return Reload(importlib.import_module("guard_reload"), host, monkeypatch)
+
+
+def test_a_reload_that_loses_nothing_is_done(reload: Reload) -> None:
+    assert reload() == "done"
+    assert reload.did == ["dump shop", "signal", "compare shop", "open learnt"]
+    assert reload.held
+    assert not reload.host.hold.exists()
+
+
+def test_rows_that_are_missing_after_a_reload_are_written_back(reload: Reload) -> None:
+    reload.missing = 2
+    assert reload() == "done with a warning; 2 rows were missing after the reload, and written back"
+    assert reload.did[-1] == "open restored"
+
+
+def test_rows_are_written_back_before_the_deadline_opens_the_gate(reload: Reload) -> None:
+    reload.synced, reload.missing = False, 10
+    assert reload().startswith("done with a warning; the new process was not in sync within 5 s; 10 rows were missing")
+    assert reload.did[-1] == "open restored"
+
+
+@pytest.mark.parametrize("before", [(100_001, 1_000_000), (100, 100)], ids=["large", "full"])
+@pytest.mark.parametrize(("left", "said"), [(0.995, "done"), (0.5, "table shop has 50")])
+def test_a_large_or_full_table_is_counted(reload: Reload, before: tuple[int, int], left: float, said: str) -> None:
+    reload.before, reload.after = before, (int(before[0] * left), before[1])
+    found = reload()
+    assert reload.did == ["signal"]
+    assert not reload.held
+    assert said in found
+    assert ("warning" in found) == (said != "done")
+
+
+def test_a_full_disk_does_not_keep_a_reload(reload: Reload, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reload.module.guard_dump, "write", fails)
+    assert reload() == "done with a warning; the rows can't be compared: [Errno 28] No space left on device"
+    assert reload.did == ["signal"]
+
+
+def test_what_is_carried_is_no_row_that_was_missing(reload: Reload) -> None:
+    reload.host.running_copy.write_text(CONFIGURED.replace("len 32", "len 64"))
+    reload.missing = 10
+    assert "10 rows of shop are carried by dump and restore; restored: 10 rows" in reload()
+    assert reload.did == ["dump shop", "signal", "compare shop", "open restored"]
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 

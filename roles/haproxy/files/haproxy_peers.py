@@ -68,7 +68,8 @@ SECRETS = tuple(
 
 # A row of a table that binds a server, and what HAProxy writes a backslash before.
 ROW = re.compile(
-    r"^(?:0x\w+: )?key=((?:\\.|[^\\ ])*) use=\d+ exp=(\d+) .*?\bserver_id=([1-9]\d*)(?: server_(?:name|key)=(\S+))?",
+    r"^(?:0x\w+: )?key=([^\\ ]*(?:\\.[^\\ ]*)*) use=\d+ exp=(\d+) "
+    r".*?\bserver_id=([1-9]\d*)(?: server_(?:name|key)=(\S+))?",
     re.MULTILINE,
 )
 ESCAPED = re.compile(r"\\([^a-z])")

@@ -43,11 +43,17 @@ def established(section: str) -> list[str]:
     return [name for name, _, status in haproxy_peers.remote_peers(section) if status == "ESTA"]
 
 
+def sizes() -> dict[str, tuple[int, int]]:
+    """Give how many rows each table has, and how many it can have."""
+    said = haproxy_peers.ask_worker("show table")
+    found = re.findall(r"^# table: ([^,]+),.*\bsize:(\d+), used:(\d+)", said, re.MULTILINE)
+    return {name: (int(used), int(size)) for name, size, used in found}
+
+
 def used(tables: list[Table]) -> int:
     """Give how many rows tables have together."""
-    found = re.findall(r"^# table: ([^,]+),.*\bused:(\d+)", haproxy_peers.ask_worker("show table"), re.MULTILINE)
-    names = [table.name for table in tables]
-    return sum(int(number) for name, number in found if name in names)
+    there = sizes()
+    return sum(there[table.name][0] for table in tables if table.name in there)
 
 
 def updates(tables: list[Table]) -> list[str]:
