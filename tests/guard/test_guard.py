@@ -1,6 +1,7 @@
 """The session guard on a running pair: what stock HAProxy loses by reloads, restarts and crashes stays."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from functools import partial
@@ -187,6 +188,25 @@ def test_what_a_reload_cant_hand_over_is_carried(
     finally:
         host.check_output(f"mv {COPY} /etc/haproxy/haproxy.cfg && systemctl reload haproxy")
     assert nodes[0].bindings(TABLE, planted) == planted
+
+
+def test_rows_that_the_old_worker_does_not_teach_are_written_back(
+    balancers: list[Host], nodes: list[Node], planted: dict[str, str | None]
+) -> None:
+    """Nobody teaches the new worker: what is for the peers' port is dropped, also from this host to itself."""
+    host, since = balancers[0], now(balancers[0])
+    balancers[1].check_output("systemctl stop haproxy")
+    port = host.check_output(f"grep -Po '^  peer {nodes[0].name} .*:\\K[0-9]+$' /etc/haproxy/haproxy.cfg")
+    table = "table inet deaf { chain input { type filter hook input priority 0; tcp dport %s drop; }; }"
+    host.check_output(f"nft {shlex.quote(table % port)}")
+    try:
+        host.check_output("systemctl reload haproxy")
+    finally:
+        host.check_output("nft delete table inet deaf")
+    assert nodes[0].bindings(TABLE, planted) == planted
+    assert re.search(r"; (\d{3,}) rows were missing after the reload, and written back", journal(host, since))
+    assert state(host)["reload"]["outcome"] == "done with a warning"
+    assert state(host)["gate"]["reason"] == "restored"
 
 
 def test_a_full_disk_is_a_line_in_the_log(balancers: list[Host], planted: dict[str, str | None]) -> None:

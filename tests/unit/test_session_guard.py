@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -550,6 +551,38 @@ def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
     assert store.keep(host, if_changed=True) == "not dumped: nothing has changed"
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 2"])
     assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
+
+
+def test_a_dump_of_which_nothing_has_changed_is_current(
+    store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 1"])
+    host.dump.touch()
+    host.record(judged="the-invocation", dump={"time": 5, "rows": 1, "seconds": 0.1, "updates": ["4711", "shop 1"]})
+    textfile = Path(host.settings["textfile"])
+    assert "session_guard_dump_current_time_seconds 5\n" in textfile.read_text()
+    store.keep(host, if_changed=True)
+    assert "session_guard_dump_time_seconds 5\n" in textfile.read_text()
+    assert host.state["dump"]["current"] > 5
+    assert f"session_guard_dump_current_time_seconds {host.state['dump']['current']}\n" in textfile.read_text()
+
+
+def test_alerts_and_their_tests_name_what_the_program_writes() -> None:
+    """promtool judges the rest; the file of its tests says how."""
+    happened = {"time": 1, "outcome": "done", "why": "alone", "command": "dump", "seconds": 0.1}
+    state = {"gate": {"state": "open"}, **dict.fromkeys(("reload", "restore", "dump", "fault"), happened)}
+    written_names = {
+        re.split("[ {]", row)[0] for row in importlib.import_module("guard_state").metrics(state).split("\n")
+    }
+    text = (ROLE / "files/session-guard.rules.yml").read_text()
+    rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    named = {name for rule in rules for name in re.findall(r"session_guard_\w+", rule["expr"])}
+    assert named - written_names == set()
+    tried = yaml.safe_load((ROOT / "tests/alerts/session-guard.yml").read_text())["tests"]
+    assert [{rule["alert"] for rule in rules}] * len(tried) == [
+        {case["alertname"] for case in test["alert_rule_test"]} for test in tried
+    ]
 
 
 def test_a_dump_that_cant_be_read_is_none(store: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,9 @@ def in_words(state: dict[str, Any]) -> str:
         )
     for name in ("reload", "dump", "restore", "fault"):
         if found := state.get(name):
-            details = ", ".join(f"{k} {v}" for k, v in found.items() if k not in ("time", "updates") and v != "")
+            details = ", ".join(
+                f"{k} {v}" for k, v in found.items() if k not in ("time", "current", "updates") and v != ""
+            )
             rows.append(f"{name}: {int(time.time()) - found['time']} s ago: {details}")
     return "\n".join(rows)
 
@@ -43,8 +45,11 @@ def metrics(state: dict[str, Any]) -> str:
     for name in ("dump", "restore"):
         if found := state.get(name):
             add(f"{name}_rows", found.get("rows", found.get("restored", 0)))
+    if found := state.get("restore"):
+        add("restore_refused_rows", found.get("refused", 0) + found.get("odd", 0))
     if found := state.get("dump"):
         add("dump_time_seconds", found["time"])
+        add("dump_current_time_seconds", found.get("current", found["time"]))  # it had what the tables have
         add("dump_duration_seconds", found["seconds"])
     add("faults_total", state.get("faults", 0))
     return "\n".join([*rows, ""])

@@ -41,8 +41,9 @@ def _keep(host: Host, if_changed: bool) -> str:
             f"not dumped: whether {host.dump} is to be restored was not decided since the start; `restore` decides it"
         )
     now = updates(tables)
-    if if_changed and host.dump.exists() and host.state.get("dump", {}).get("updates") == now:
-        host.record()
+    last = host.state.get("dump", {})
+    if if_changed and host.dump.exists() and last.get("updates") == now:
+        host.record(dump={**last, "current": int(time.time())})
         return "not dumped: nothing has changed"
     began = time.monotonic()
     temporary = host.dump.with_name("tables.dump.next")
