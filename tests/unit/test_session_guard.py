@@ -541,7 +541,9 @@ def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
 ) -> None:
     monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 1"])
-    monkeypatch.setattr(store.guard_dump, "write", lambda file, tables, peer: file.write_text("new") and {"shop": 1})
+    monkeypatch.setattr(
+        store.guard_dump, "write", lambda file, tables, peer, pause: file.write_text("new") and {"shop": 1}
+    )
     host.dump.write_text("old")
     assert store.keep(host, if_changed=True).startswith("not dumped: whether ")
     assert host.dump.read_text() == "old"

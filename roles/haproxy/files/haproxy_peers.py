@@ -212,9 +212,13 @@ def pid_by_stats_socket(seconds: int = 0) -> int:
 
 
 def stream_worker(command: str) -> Iterator[str]:
-    """Send one command to the current worker, as `ask_worker` does, and give its answer in parts of whole lines."""
+    """Send one command to the current worker, as `ask_worker` does, and give its answer in parts of whole lines.
+
+    By an admin's stats socket if there is one: on its way through the master a large answer costs traffic more.
+    """
+    address = admin_socket()
     try:
-        yield from stream(f"@1 {command}")
+        yield from stream(command if address else f"@1 {command}", address)
     except (FileNotFoundError, ConnectionRefusedError):  # nothing was given yet
         yield ask_stats_socket(command)
 
@@ -493,8 +497,13 @@ def bindings() -> Iterator[tuple[str, str, str]]:
             yield table, key, server
 
 
-def rows_of_table(table: str, servers: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, int]]:
+def rows_of_table(table: str, servers: dict[tuple[str, int], str], pause: float = 0) -> Iterator[tuple[str, str, int]]:
     """Give key, server's name (#ID where it is unknown) and milliseconds left of each row of a table, as they come.
+
+    Args:
+        table: its name.
+        servers: as `servers_of` gives them.
+        pause: seconds after each part of the answer, in which HAProxy writes no more of it.
 
     Raises:
         PeersError: the running HAProxy has no such table.
@@ -507,6 +516,7 @@ def rows_of_table(table: str, servers: dict[tuple[str, int], str]) -> Iterator[t
         known = True
         for key, number, name, left in rows_with_expiry(part):
             yield key, name or names.get(number, f"#{number}"), left
+        time.sleep(pause)
 
 
 def digests(rows: Iterable[tuple[str, str, str]], most: int = COMPARED) -> list[str]:

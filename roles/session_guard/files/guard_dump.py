@@ -22,7 +22,7 @@ VERSION = 1
 NEVER = 9_999_999_999  # a time of expiry
 
 
-def rows(table: str) -> Iterator[tuple[str, int, str]]:
+def rows(table: str, pause: float) -> Iterator[tuple[str, int, str]]:
     """Give server, expiry and key of each row of a table that binds a server.
 
     Raises:
@@ -30,17 +30,18 @@ def rows(table: str) -> Iterator[tuple[str, int, str]]:
     """
     servers = haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat"))
     now = time.time()
-    for key, server, left in haproxy_peers.rows_of_table(table, servers):
+    for key, server, left in haproxy_peers.rows_of_table(table, servers, pause):
         yield server, int(now + left / 1000) if left else NEVER, key
 
 
-def write(file: Path, tables: Iterable[Table], peer: str) -> dict[str, int]:
+def write(file: Path, tables: Iterable[Table], peer: str, pause: float = 0) -> dict[str, int]:
     """Write a dump, which replaces `file` once it is whole; give the rows of each table.
 
     Args:
         file: the dump.
         tables: those to write.
         peer: the local peer's name.
+        pause: seconds after each part of a table, for the sake of live traffic.
 
     Raises:
         OSError: HAProxy does not answer, or the disk is full; `file` is as before.
@@ -62,7 +63,7 @@ def write(file: Path, tables: Iterable[Table], peer: str) -> dict[str, int]:
             text.write(" " * room + "\n")
             for name in known:
                 count = 0
-                for server, expiry, key in rows(name):
+                for server, expiry, key in rows(name, pause):
                     text.write(f"{name} {server} {expiry} {key}\n")
                     count += 1
                 known[name]["rows"] = count

@@ -12,6 +12,8 @@ from guard_host import Host, log
 from guard_worker import established, open_gate, peers_sections, updates
 from haproxy_peers import PeersError
 
+PAUSE_SECONDS = 0.02  # in the timer's dumps: without them the p99 of live traffic was three to five times as long
+
 
 def stopping(host: Host) -> str:
     """Close the frontends to new connections and write the tables down; the unit's process ends after it."""
@@ -47,7 +49,7 @@ def _keep(host: Host, if_changed: bool) -> str:
         return "not dumped: nothing has changed"
     began = time.monotonic()
     temporary = host.dump.with_name("tables.dump.next")
-    counts = guard_dump.write(temporary, tables, host.local_peer())
+    counts = guard_dump.write(temporary, tables, host.local_peer(), PAUSE_SECONDS if if_changed else 0)
     if host.dump.exists():
         host.dump.replace(previous(host.dump))
     temporary.replace(host.dump)
