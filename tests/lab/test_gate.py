@@ -4,7 +4,6 @@ Cookies k0, k1 ... are known: the table binds them to the servers in turn. All o
 """
 
 import itertools
-import os
 import random
 import re
 import socket
@@ -16,16 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from gated import COOKIE, Bench, Haproxy, bench_of, end, gate, wait_for
+from gated import COOKIE, SUITES, Bench, Haproxy, bench_of, end, gate, wait_for
 
-SUITES = {"ubuntu": ["jammy", "noble"], "debian": ["bookworm", "trixie", "forky"]}
 ROWS = {f"k{number}": number % 4 + 1 for number in range(10_000)}
 CLIENTS = 8
 WARM = 500  # answers before anything is done, and after
 RELOADS = 4
 
 
-@pytest.fixture(scope="module", params=SUITES.get(os.environ.get("STICKY_BINARIES", ""), ["bookworm", "forky"]))
+@pytest.fixture(scope="module", params=SUITES)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Gives a place for the HAProxies of one suite."""
     with bench_of(request.param) as made:

@@ -22,6 +22,9 @@ import jinja2
 ROOT = Path(__file__).parents[2]
 GATE = ROOT / "roles/session_guard/templates/gate.lua.j2"
 COOKIE = "req.cook(JSESSIONID)"
+SUITES = {"ubuntu": ["jammy", "noble"], "debian": ["bookworm", "trixie", "forky"]}.get(
+    os.environ.get("STICKY_BINARIES", ""), ["bookworm", "forky"]
+)
 SECONDS = 20  # for what has to happen
 
 
