@@ -117,13 +117,14 @@ def ask(command: str, address: str = "", bound: float = 10) -> str:
 def ask_all(lines: Iterable[str], address: str) -> list[str]:
     """Send lines of commands by one connection, while answers come; give the answers that say something.
 
-    Megabytes of commands, sent before any answer is read, would stall for good.
+    Megabytes of commands, sent before any answer is read, would stall for good. HAProxy closes the connection when no
+    line comes for ten seconds (`stats timeout`); for the first one it is not open yet.
 
     Raises:
         OSError: the socket is not there, nobody answers, or not to the end.
     """
-    pending = b"prompt\n"  # without it HAProxy takes one line, and closes the connection
     further = chain((f"{line}\n".encode() for line in lines), [b"quit\n"])
+    pending = b"prompt\n" + next(further)  # without `prompt` HAProxy takes one line, and closes the connection
     said = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(address)

@@ -186,7 +186,7 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> 
                 yield found
 
     # An answer can have a key in it: only how many there are is of interest.
-    if direct:
+    if direct and not missing_only:  # else there can be nothing to send for long
         refused = len(haproxy_peers.ask_all(map(";".join, wanted()), direct))
     else:
         refused = sum(len([*filter(str.strip, ask(*batch).splitlines())]) for batch in wanted())
