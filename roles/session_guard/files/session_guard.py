@@ -116,9 +116,8 @@ class Host:
         """Give the lines that a configuration needs, by section; none without the gate."""
         if not self.settings["gate"]:
             return {}
-        return configuration.needs(
-            self.settings["lua"], self.settings["socket"], self.settings["exempt"], self.version()
-        )
+        given = self.settings
+        return configuration.needs(given["lua"], given["socket"], given["exempt"], given["bounds"], self.version())
 
     def unserved(self, configuration: Configuration) -> list[str]:
         """Say what of a configuration the guard can't serve."""
@@ -528,7 +527,9 @@ def show_lines(needed: dict[str, list[str]]) -> str:
     """Put the needed lines into words."""
     text = []
     for name, lines in needed.items():
-        where = "in this order" if name == "global" else "before its other http-request lines"
+        where = "in this order"
+        if name != "global":
+            where = "before its other http-request lines; use-server after its other use-server lines"
         text += [f"# In `{name}`, {where}:", *(f"    {line}" for line in lines), ""]
     return "\n".join(text)
 
