@@ -15,12 +15,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from gated import COOKIE, SUITES, Bench, Haproxy, bench_of, end, gate, wait_for
+import yaml
+from gated import COOKIE, ROOT, SECONDS, SUITES, Bench, Haproxy, bench_of, end, ended, gate, run_as_root, wait_for
 
 ROWS = {f"k{number}": number % 4 + 1 for number in range(10_000)}
 CLIENTS = 8
 WARM = 500  # answers before anything is done, and after
 RELOADS = 4
+KEYS = pytest.mark.parametrize(
+    ("expression", "table", "key", "cookie"),
+    [
+        ("req.cook(JSESSIONID)", "string len 32", "new", "new"),
+        ("req.cook(JSESSIONID)", "string len 8", "12345678", "123456789"),
+        ("src", "ip", "127.0.0.1", "any"),
+        ("req.cook(JSESSIONID)", "integer", "17", "17"),
+    ],
+    ids=["string", "longer", "ip", "integer"],
+)
 
 
 @pytest.fixture(scope="module", params=SUITES)
@@ -190,16 +201,7 @@ def test_known_cookies_no_cookie_and_exempt_paths_pass(bench: Bench, alone: Hapr
     assert (seen["state"], seen["held_total"]) == ("shut", 0)
 
 
-@pytest.mark.parametrize(
-    ("expression", "table", "key", "cookie"),
-    [
-        ("req.cook(JSESSIONID)", "string len 32", "new", "new"),
-        ("req.cook(JSESSIONID)", "string len 8", "12345678", "123456789"),
-        ("src", "ip", "127.0.0.1", "any"),
-        ("req.cook(JSESSIONID)", "integer", "17", "17"),
-    ],
-    ids=["string", "longer", "ip", "integer"],
-)
+@KEYS
 def test_a_row_that_arrives_releases_its_request(
     bench: Bench, alone: Haproxy, expression: str, table: str, key: str, cookie: str
 ) -> None:
@@ -262,7 +264,9 @@ def test_the_deadline_opens_it(bench: Bench, alone: Haproxy, asks: bool) -> None
     assert (seen["reason"], seen["errors"]) == ("deadline", 0)
 
 
-@pytest.mark.parametrize("what", ["there = txn.c:in_table(key, name)", "local answer = ask(INSIDE) or ask(SOCKET)"])
+@pytest.mark.parametrize(
+    "what", ['local key = txn:get_var("txn.session_guard")', 'local answer = ask("show info;show peers\\n")']
+)
 def test_an_error_opens_it(bench: Bench, alone: Haproxy, what: str) -> None:
     text = gate(alone.address)
     assert what in text
@@ -386,11 +390,9 @@ def test_the_word_of_another_process_does_not_count(
 ) -> None:
     _, b = pair
     wait_for("the other one in sync", b.in_sync)
-    start(
-        bench,
-        alone,
-        gate(b.address).replace("return answer\n", "passed = passed + (answer and 1 or 0) return answer\n"),
-    )
+    text, counted = gate(b.address), "if answer then return answer end"
+    assert counted in text
+    start(bench, alone, text.replace(counted, "if answer then passed = passed + 1 return answer end"))
     wait_for("some answers", lambda: alone.status()["passed"] >= 3)
     assert alone.status()["state"] == "shut"
 
@@ -417,3 +419,163 @@ def test_without_the_gate_reloads_move_sessions(bench: Bench, pair: tuple[Haprox
     a.reload()
     plant(a, b)
     assert reload_under_load(a).wrong
+
+
+# --- an old worker --------------------------------------------------------------------------------
+
+
+@contextmanager
+def slow_heads(haproxy: Haproxy, cookies: list[str]) -> Iterator[dict[str, Client]]:
+    """Sends the first part of a request for each cookie, and waits until all of them are known to the worker."""
+    before = connections(haproxy)
+    with ExitStack() as stack:
+        clients = {cookie: Client(haproxy.front) for cookie in cookies}
+        for cookie, client in clients.items():
+            client.connection = stack.enter_context(socket.create_connection(("127.0.0.1", haproxy.front), timeout=30))
+            client.connection.sendall(f"GET / HTTP/1.1\r\nHost: test\r\nCookie: JSESSIONID={cookie}\r\n".encode())
+        wait_for("the heads' connections", lambda: connections(haproxy) - before == len(cookies))
+        yield clients
+
+
+def connections(haproxy: Haproxy) -> int:
+    """Gives how many connections the frontend of the current worker has."""
+    (row,) = (row.split(",") for row in haproxy.ask("@1 show stat").splitlines() if row.startswith("f,FRONTEND"))
+    return int(row[4])
+
+
+def complete(clients: dict[str, Client]) -> dict[str, str]:
+    """Sends the rest of the heads, one after another; gives who answered."""
+    found = {}
+    for cookie, client in clients.items():
+        assert client.connection
+        found[cookie] = client.exchange(client.connection, b"\r\n")
+    return found
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens on a port of loopback."""
+    with suppress(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port)).close()
+        return False
+    return True
+
+
+def forgotten(haproxy: Haproxy, pid: int) -> bool:
+    """Whether an old worker has emptied its table."""
+    return bool(re.search(r"table: b,.* used:0$", haproxy.ask(f"@!{pid} show table b"), re.MULTILINE))
+
+
+def sessions(name: str) -> dict[str, int]:
+    """Gives sessions that no other test has, in no order that the balancer's turn could meet.
+
+    Rows that were overwritten by the command line won't do: it changes the server's id, and HAProxy goes by its name.
+    """
+    order = [number % 4 + 1 for number in range(40)]
+    random.shuffle(order)
+    return {f"{name}{number}": server for number, server in enumerate(order)}
+
+
+def answers(rows: dict[str, int]) -> dict[str, str]:
+    """Gives who is to answer."""
+    return {cookie: f"s{server}" for cookie, server in rows.items()}
+
+
+@contextmanager
+def replaced(a: Haproxy, b: Haproxy, rows: dict[str, int], *others: str) -> Iterator[tuple[int, dict[str, Client]]]:
+    """Gives an old worker that has taught and forgotten the rows, and slow heads for them and others."""
+    a.plant(rows)
+    wait_for("the rows on both", lambda: all(f"key={key} " in b.ask("@1 show table b") for key in rows))
+    wait_for("the pair in sync", a.in_sync)
+    old = a.worker()
+    with slow_heads(a, [*rows, *others]) as clients:
+        a.reload()
+        wait_for("an old worker that has forgotten", lambda: forgotten(a, old))
+        yield old, clients
+    wait_for("the end of the old worker", lambda: ended(old))
+
+
+def test_an_old_worker_follows_the_new_one(bench: Bench, pair: tuple[Haproxy, Haproxy]) -> None:
+    a, b = pair
+    bench.configure(a, b, lua=gate(a.address))
+    a.reload()
+    known, born = sessions("followed"), sessions("born")
+    with replaced(a, b, known, *born) as (_, clients):
+        a.plant(born)
+        assert complete(clients) == answers(known | born)
+    rows = a.ask("@1 show table b")
+    assert all(re.search(rf" key={key} .* server_id={server}\b", rows) for key, server in (known | born).items())
+
+
+@KEYS
+def test_an_old_worker_asks_for_keys_of_every_type(
+    bench: Bench, alone: Haproxy, expression: str, table: str, key: str, cookie: str
+) -> None:
+    start(bench, alone, expression=expression, table=table)
+    with slow_heads(alone, [cookie]) as clients:
+        alone.reload()
+        alone.plant({key: 3})
+        assert complete(clients) == {cookie: "s3"}
+
+
+def test_without_the_rule_an_old_worker_moves_sessions(bench: Bench, pair: tuple[Haproxy, Haproxy]) -> None:
+    a, b = pair
+    bench.configure(a, b, lua=gate(a.address))
+    file = a.folder / f"{a.name}.cfg"
+    text = file.read_text()
+    assert "stopping,not,and(" in text
+    file.write_text(text.replace("stopping,not,and(", "var("))
+    a.reload()
+    opened(a)
+    assert Client(a.front).ask("unknown")  # tells HAProxy that the gate is open
+    known = sessions("moved")
+    with replaced(a, b, known) as (_, clients):
+        assert complete(clients) != answers(known)
+
+
+def test_an_old_worker_waits_for_what_the_new_one_still_learns(bench: Bench, pair: tuple[Haproxy, Haproxy]) -> None:
+    a, b = pair
+    mark = a.folder / "restoring"
+    bench.configure(a, b, lua=gate(a.address, mark=a.inside(mark.name)))
+    a.reload()
+    opened(a)
+    mark.touch()
+    with replaced(a, b, {"taught": 1}, "restored", "new") as (old, clients):
+        mark.unlink()
+        found: dict[str, str] = {}
+        thread = threading.Thread(target=lambda: found.update(complete(clients)))
+        thread.start()
+        wait_for("a held request", lambda: '"held":1' in a.ask(f"@!{old} session-guard status"))
+        a.plant({"restored": 3})
+        wait_for("the one after it", lambda: '"held_total":3' in a.ask(f"@!{old} session-guard status"))
+        a.ask("@1 session-guard open restored")
+        thread.join(SECONDS)
+    assert found["taught"] == "s1"
+    assert found["restored"] == "s3"
+    assert found["new"]
+
+
+def test_a_worker_without_a_successor_asks_nobody(bench: Bench, alone: Haproxy) -> None:
+    start(bench, alone)
+    alone.ask("@1 session-guard open by-hand")
+    with slow_heads(alone, ["one", "two"]) as clients:
+        run_as_root("kill", "-USR1", str(alone.worker()))
+        wait_for("the end of its listening", lambda: refuses(alone.front))
+        assert all(complete(clients).values())
+    assert alone.said().count("no new process is there to be asked") == 1
+
+
+def test_the_eleventh_reload_ends_the_oldest_worker(bench: Bench, alone: Haproxy) -> None:
+    defaults = yaml.safe_load((ROOT / "roles/session_guard/defaults/main.yml").read_text())
+    most = defaults["session_guard_old_workers"]
+    bounds = (
+        f"hard-stop-after {defaults['session_guard_old_worker_seconds']}s",
+        f"mworker-max-reloads {most}",
+    )
+    bench.configure(alone, settings=bounds)
+    oldest = alone.start().worker()
+    with slow_heads(alone, ["one"]):
+        for _ in range(most):
+            alone.reload()
+        assert not ended(oldest)
+        alone.reload()
+        wait_for("the end of the oldest worker", lambda: ended(oldest))

@@ -263,11 +263,12 @@ class Bench:
                 f"lua-load {haproxy.inside(haproxy.name)}.lua",
                 f"stats socket {address or haproxy.address} user haproxy mode 600 level user",
             ]
-            shut = "!{ var(proc.session_guard) -m bool } !{ path_beg /health }"
+            shut = "!{ stopping,not,and(proc.session_guard) -m bool } !{ path_beg /health }"
             unknown = (
                 f"{{ {expression},set-var(txn.session_guard) -m found }} !{{ var(txn.session_guard),in_table(b) }}"
             )
             rules = [f"http-request lua.session_guard b if {shut} {unknown}"]
+            rules.append("use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }")
         rules += [f"stick-table type {table} size 1m expire 30m peers pp", f"stick on {expression}"]
         servers = [f"server {name} 127.0.0.1:{port}" for name, port in self.servers.items()]
         peers = [

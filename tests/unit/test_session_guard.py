@@ -26,6 +26,7 @@ GOLDEN = (ROOT / "tests/unit/golden/guard.cfg").read_text()
 GATE = "/etc/haproxy/session-guard/gate-0a1b2c3d.lua"
 SOCKET = "/run/session-guard.haproxy.sock"
 EXEMPT = "{ path_beg /health }"
+BOUNDS = {"hard-stop-after": "3600s", "mworker-max-reloads": "10"}
 
 CONFIGURED = """
 global
@@ -83,7 +84,7 @@ def guard() -> ModuleType:
 
 
 def needed(configuration: ModuleType, text: str, version: tuple[int, int] = (2, 6), exempt: str = "") -> dict[str, Any]:
-    return dict(configuration.Configuration(text).needs(GATE, SOCKET, exempt, version))
+    return dict(configuration.Configuration(text).needs(GATE, SOCKET, exempt, BOUNDS, version))
 
 
 # --- the lines ------------------------------------------------------------------------------------
@@ -100,7 +101,10 @@ def test_lua_is_given_booleans_as_such_where_that_is_a_choice(
     configuration: ModuleType, version: tuple[int, int], chosen: list[str]
 ) -> None:
     lines = needed(configuration, CONFIGURED, version)["global"]
-    assert lines == [*chosen, f"lua-load {GATE}", f"stats socket {SOCKET} mode 600 level user"]
+    assert lines == [
+        *(*chosen, f"lua-load {GATE}", f"stats socket {SOCKET} mode 600 level user"),
+        *("hard-stop-after 3600s", "mworker-max-reloads 10"),
+    ]
 
 
 def test_a_choice_that_was_made_stays(configuration: ModuleType) -> None:
@@ -111,13 +115,30 @@ def test_a_choice_that_was_made_stays(configuration: ModuleType) -> None:
 def test_only_sections_that_look_up_a_shared_table_have_lines(configuration: ModuleType) -> None:
     wanted = needed(configuration, CONFIGURED)
     assert list(wanted) == ["global", "backend shop"]
-    (rule,) = wanted["backend shop"]
+    rule, follow = wanted["backend shop"]
     assert "{ req.cook(SID),set-var(txn.session_guard) -m found }" in rule
+    assert follow == "use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }"
+
+
+def test_a_bound_that_was_chosen_stays(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("global\n", "global\n  hard-stop-after 5m\n")
+    wanted = needed(configuration, text)["global"]
+    assert [line for line in wanted if line.split()[0] in BOUNDS] == ["mworker-max-reloads 10"]
+
+
+def test_a_table_of_a_peers_section_is_kept_by_old_processes_which_ask_nobody(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("peers pp\n", "peers pp\n  table t type string len 32 size 1m\n")
+    (rule,) = needed(configuration, text.replace('"SID")', '"SID") table pp/t'))["backend shop"]
+    assert rule.startswith("http-request lua.session_guard pp/t if !{ var(proc.session_guard) -m bool }")
+    both = text.replace('on req.cook("SID")', 'on req.cook("SID")\n  stick match hdr(U) table pp/t')
+    rule, _, follow = needed(configuration, both)["backend shop"]
+    assert rule.startswith("http-request lua.session_guard shop if !{ stopping,not,and(proc.session_guard) -m bool }")
+    assert follow.endswith("-m found } !{ hdr(U),in_table(pp/t) }")
 
 
 def test_the_gates_socket_is_for_the_worker_alone_in_the_root_that_it_has(configuration: ModuleType) -> None:
     text = CONFIGURED.replace("global\n", "global\n  chroot /srv/jail/\n  user lb\n")
-    socket = needed(configuration, text)["global"][-1]
+    socket = needed(configuration, text)["global"][1]
     assert socket == "stats socket /srv/jail/session-guard.haproxy.sock user lb mode 600 level user"
 
 
@@ -149,7 +170,7 @@ def test_what_is_pasted_into_a_hand_written_configuration_is_found(configuration
     text = (ROOT / "molecule/adopt/haproxy.cfg").read_text()
     wanted = needed(configuration, text, (3, 2), EXEMPT)
     assert list(wanted) == ["global", "backend tomcats"]
-    assert len(configuration.Configuration(text).lacks(wanted)) == 4
+    assert len(configuration.Configuration(text).lacks(wanted)) == sum(map(len, wanted.values())) == 7
     for section, lines in wanted.items():
         text = text.replace(f"\n{section}\n", "\n".join(["", section, *(f"\t{line}  # pasted" for line in lines), ""]))
     assert configuration.Configuration(text).lacks(wanted) == []
@@ -484,6 +505,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
             "lua": str(tmp_path / "gate-0a1b2c3d.lua"),
             "socket": SOCKET,
             "exempt": "",
+            "bounds": BOUNDS,
             "reload_wait": 15,
             "reload_unsynced": "proceed",
             "dump": "both",

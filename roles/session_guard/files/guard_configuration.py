@@ -17,6 +17,7 @@ SECTIONS = (
 FIRST = (2, 4)  # variables of the process that threads share, and lua-load
 FIRST_TO_ASK = (3, 1)  # warns of Lua until tune.lua.bool-sample-conversion is chosen
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1e-3}
+FOLLOW = "use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }"
 OURS = re.compile(r"session[-_]guard")
 
 
@@ -66,6 +67,10 @@ class Pair:
     section: str
     expression: str
     table: str
+
+    def kept(self) -> bool:
+        """Whether a process that was replaced keeps the table: HAProxy empties those of proxies alone."""
+        return "/" in self.table
 
 
 def words_of(line: str) -> list[str]:
@@ -143,31 +148,44 @@ class Configuration:
 
     # --- the lines ----------------------------------------------------------------------------------
 
-    def needs(self, gate: str, socket: str, exempt: str, version: tuple[int, ...]) -> dict[str, list[str]]:
+    def needs(
+        self, gate: str, socket: str, exempt: str, bounds: dict[str, str], version: tuple[int, ...]
+    ) -> dict[str, list[str]]:
         """Give the lines that the gate needs, by section, in their order.
 
         Args:
             gate: the path of the Lua file.
             socket: the path of the gate's own socket, where HAProxy does not change its root; else it is in that.
             exempt: a condition under which requests never wait, as `{ path_beg /health }`; "" for none.
+            bounds: settings of `global`, by keyword, that are needed where none is chosen.
             version: HAProxy's major and minor version.
         """
         if not self.pairs:
             return {}
         lines = [line for section in self.section("global") for line in section.lines]
-        chosen = [line[1] for line in lines if line[0] == "tune.lua.bool-sample-conversion" and len(line) > 1]
+        chosen = {line[0]: line[1] for line in lines if len(line) > 1}
         needed: dict[str, list[str]] = {
-            "global": [f"lua-load {gate}", self._stats_socket(socket)],
+            "global": [
+                f"lua-load {gate}",
+                self._stats_socket(socket),
+                *(f"{keyword} {value}" for keyword, value in bounds.items() if keyword not in chosen),
+            ],
         }
         if version >= FIRST_TO_ASK:
-            needed["global"].insert(0, f"tune.lua.bool-sample-conversion {chosen[0] if chosen else 'normal'}")
-        shut = "!{ var(proc.session_guard) -m bool }" + (f" !{exempt}" if exempt else "")
+            choice = "tune.lua.bool-sample-conversion"
+            needed["global"].insert(0, f"{choice} {chosen.get(choice, 'normal')}")
         for pair in self.pairs:
+            passes = "var(proc.session_guard)" if pair.kept() else "stopping,not,and(proc.session_guard)"
+            holds = f"!{{ {passes} -m bool }}" + (f" !{exempt}" if exempt else "")
             needed.setdefault(pair.section, []).append(
-                f"http-request lua.session_guard {pair.table} if {shut}"
+                f"http-request lua.session_guard {pair.table} if {holds}"
                 f" {{ {pair.expression},set-var(txn.session_guard) -m found }}"
                 f" !{{ var(txn.session_guard),in_table({pair.table}) }}"
             )
+        for section in dict.fromkeys(pair.section for pair in self.pairs if not pair.kept()):
+            kept = [pair for pair in self.pairs if pair.section == section and pair.kept()]
+            there = [f" !{{ {pair.expression},in_table({pair.table}) }}" for pair in kept]
+            needed[section].append(FOLLOW + "".join(there))
         return needed
 
     def _stats_socket(self, path: str) -> str:

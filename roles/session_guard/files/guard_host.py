@@ -77,9 +77,8 @@ class Host:
         """Give the lines that a configuration needs, by section; none without the gate."""
         if not self.settings["gate"]:
             return {}
-        return configuration.needs(
-            self.settings["lua"], self.settings["socket"], self.settings["exempt"], self.version()
-        )
+        given = self.settings
+        return configuration.needs(given["lua"], given["socket"], given["exempt"], given["bounds"], self.version())
 
     def unserved(self, configuration: Configuration) -> list[str]:
         """Say what of a configuration the guard can't serve."""

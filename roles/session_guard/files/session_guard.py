@@ -53,7 +53,9 @@ def show_lines(needed: dict[str, list[str]]) -> str:
     """Put the needed lines into words."""
     text = []
     for name, lines in needed.items():
-        where = "in this order" if name == "global" else "before its other http-request lines"
+        where = "in this order"
+        if name != "global":
+            where = "before its other http-request lines; use-server after its other use-server lines"
         text += [f"# In `{name}`, {where}:", *(f"    {line}" for line in lines), ""]
     return "\n".join(text)
 
