@@ -513,6 +513,17 @@ def test_a_table_without_servers_takes_names_that_are_certain(program: ModuleTyp
     assert program.server_names("keys", servers) == {2: "a-two"}
 
 
+def test_a_table_of_a_peers_section_takes_the_names_of_those_that_stick_by_it(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids of several backends are the same, 1 and up, where nobody gave others."""
+    monkeypatch.setattr(program, "CONFIGURATION", ROOT / "molecule/guard-by-hand/haproxy.cfg")
+    servers = {(b, n): f"{b}{n}" for b in ("shop", "api", "chat") for n in (1, 2, 3)}
+    assert program.server_names("lb_peers/clients", servers) == {1: "api1", 2: "api2", 3: "api3"}
+    assert program.server_names("lb_peers/other", servers) == {}
+    assert program.backends_sticking_by("shop", program.CONFIGURATION.read_text()) == {"uploads"}
+
+
 def test_digests_name_no_session_and_are_the_same_rows_everywhere(program: ModuleType) -> None:
     rows = [("back", f"session-{number}", "web-1") for number in range(100)]
     found = program.digests(rows, 10)
