@@ -395,6 +395,14 @@ def test_before_2_0_a_process_answers_where_it_was_told_to_before(answering: Mod
     assert answering.serving_pid() == 4711
 
 
+def test_a_stats_socket_that_shows_no_rows_is_passed_over(answering: ModuleType) -> None:
+    text = answering.CONFIGURATION.read_text()
+    answering.CONFIGURATION.write_text(
+        text.replace("global\n", "global\n  stats socket /nowhere mode 600 level user\n")
+    )
+    assert answering.serving_pid() == 4711
+
+
 @pytest.mark.parametrize(("coming", "refused"), [("1.5.18", False), ("1.6.0", True), ("3.0.11", True)])
 def test_1_5_is_not_left_without_its_sessions(
     answering: ModuleType, monkeypatch: pytest.MonkeyPatch, coming: str, refused: bool

@@ -192,7 +192,8 @@ def ask_stats_socket(command: str) -> str:
     asked = 0
     for file in (CONFIGURATION, last_good(CONFIGURATION)):
         text = file.read_text() if file.exists() else ""
-        for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)", text, re.MULTILINE)[:1]:
+        # One of level user, as the session guard's, shows no rows.
+        for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)(?!.*\slevel\s+user\b)", text, re.MULTILINE)[:1]:
             asked += 1
             with suppress(OSError):
                 return ask(command, str(address))
