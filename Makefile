@@ -23,7 +23,7 @@ endif
 VERIFY := python -m verify run -i inventories/lab --destructive --on haproxy-1,haproxy-2,web --rate 100
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: missing venv ## install what is missing: packages of this machine, Python packages in .venv
 
@@ -61,7 +61,7 @@ binaries: setup ## Ubuntu's HAProxy 1.6, 1.8, 2.0, 2.4 and 2.8 judge what is ren
 	STICKY_BINARIES=ubuntu pytest tests/lab/test_binaries.py --expect-tests=405
 
 # Further scenarios, which `make test` leaves out.
-FURTHER := twins source upgrade adopt versions three guard
+FURTHER := twins source upgrade adopt versions three guard guard-by-hand
 twins: ## deployments that are wrong on purpose: each must be judged so
 source: ## a pair from source: 2.6.12, or 1.5 with HAPROXY_15_ARCHIVE=/path
 upgrade: ## a pair under load from 2.6 to 3.0 and 3.2, and back to 3.0
@@ -69,6 +69,7 @@ adopt: ## a pair that was configured by hand comes under the role
 versions: ## pairs with HAProxy 2.2, 2.6, 3.0 and 3.2, alone and with their neighbours
 three: ## three balancers: any two die, a fourth comes, one goes
 guard: ## the session guard on a running pair, and off again
+guard-by-hand: ## the session guard beside a haproxy.cfg written by hand, and off again
 
 $(FURTHER): setup $(OLDEST)/installed
 	rm -f .cache/junit/$@.xml
@@ -120,4 +121,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt versions three guard vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt versions three guard guard-by-hand vagrant box test test-all clean lock

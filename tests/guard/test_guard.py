@@ -1,6 +1,5 @@
 """The session guard on a running pair: what stock HAProxy loses by reloads, restarts and crashes stays."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -8,21 +7,13 @@ from functools import partial
 
 import pytest
 from deployment import Run, play, wait_for
+from guarded import files, has_new_worker, is_open, journal, now, state
 from node import Node
 from testinfra.host import Host
 
 TABLE = "back-session"
 ON = ("-e", '{"haproxy_session_guard": true}')
-FOLDERS = "/etc/haproxy /etc/systemd/system /usr/local /var/lib/session-guard"
 COPY = "/root/haproxy.cfg.before"
-
-
-def files(host: Host) -> str:
-    """Gives digests of all that the guard could leave behind, and the folders' names."""
-    listed = f"find {FOLDERS} -name haproxy.cfg.last-good -o -name __pycache__ -prune -o"
-    digests = f"{listed} -type f -exec sha256sum {{}} +"
-    names = f"{listed} '(' -type d -o -type l ')' -print"
-    return str(host.run(f"{{ {digests}; {names}; }} | sort").stdout)
 
 
 def balancers_play(*arguments: str) -> Run:
@@ -55,21 +46,6 @@ def planted(balancers: list[Host], nodes: list[Node], request: pytest.FixtureReq
         nodes[0].client.ask(key)
     wait_for("both to know the sessions", lambda: None not in nodes[1].bindings(TABLE, keys).values())
     return nodes[0].bindings(TABLE, keys)
-
-
-def journal(host: Host, since: str) -> str:
-    """Gives what the guard said since a time that `date +%s` gave."""
-    found = host.check_output(f"journalctl --unit haproxy --since @{since} --no-pager --output cat")
-    return "\n".join(row for row in found.splitlines() if "session-guard" in row)
-
-
-def now(host: Host) -> str:
-    return str(host.check_output("date +%s"))
-
-
-def state(host: Host) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = json.loads(host.check_output("session-guard status --json"))
-    return found
 
 
 def test_the_second_run_changes_nothing(balancers: list[Host]) -> None:
@@ -108,15 +84,8 @@ def test_a_master_that_was_killed_is_started_and_learns_from_the_other(
     worker = nodes[0].api.info()["Pid"]
     balancers[0].check_output("kill -9 $(systemctl show --property MainPID --value haproxy)")
     wait_for("a new worker", partial(has_new_worker, nodes[0], worker))
-    wait_for("its gate to open", lambda: state(balancers[0])["gate"].get("state") == "open")
+    wait_for("its gate to open", partial(is_open, balancers[0]))
     assert nodes[0].bindings(TABLE, planted) == planted
-
-
-def has_new_worker(node: Node, worker: str) -> bool:
-    try:
-        return node.api.info()["Pid"] != worker
-    except Exception:  # nobody answers while it is down
-        return False
 
 
 def test_both_stopped_and_started_lose_nothing(
@@ -127,7 +96,7 @@ def test_both_stopped_and_started_lose_nothing(
     for host in balancers:
         host.check_output("systemctl start --no-block haproxy")
     for host in balancers:
-        wait_for("the gate to open", lambda host=host: state(host)["gate"].get("state") == "open")  # type: ignore[misc]
+        wait_for("the gate to open", partial(is_open, host))
     for node in nodes:
         assert node.bindings(TABLE, planted) == planted
 
@@ -223,7 +192,7 @@ def test_a_full_disk_is_a_line_in_the_log(balancers: list[Host], planted: dict[s
 
 def test_files_that_the_configuration_names_are_not_removed(balancers: list[Host]) -> None:
     """The role alone, without roles/haproxy before it, which would take the lines out."""
-    run = play("tests/guard/guard_absent.yml")
+    run = play("playbooks/session_guard.yml", "-e", "session_guard_state=absent")
     assert run.rc != 0
     assert "still names the guard's files" in run.output
     assert "lua-load /etc/haproxy/session-guard/gate-" in run.output

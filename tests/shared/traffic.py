@@ -55,11 +55,11 @@ class Traffic:
 
 
 @contextmanager
-def traffic(urls: dict[str, str]) -> Iterator[Traffic]:
-    """Asks all the time, until the context is left."""
+def traffic(urls: dict[str, str], ca: str | None = None) -> Iterator[Traffic]:
+    """Asks all the time, until the context is left; `ca` is a PEM file of the certificates to trust."""
     seen = Traffic()
     plan = Plan(
-        targets={name: Target(url=url, cookie="JSESSIONID", login_path="/login") for name, url in urls.items()},
+        targets={name: Target(url=url, cookie="JSESSIONID", login_path="/login", ca=ca) for name, url in urls.items()},
         seed=1,
         rate=RATE,
         seconds=None,

@@ -415,6 +415,14 @@ def test_before_2_0_a_process_answers_where_it_was_told_to_before(answering: Mod
     assert answering.serving_pid() == 4711
 
 
+def test_a_stats_socket_that_shows_no_rows_is_passed_over(answering: ModuleType) -> None:
+    text = answering.CONFIGURATION.read_text()
+    answering.CONFIGURATION.write_text(
+        text.replace("global\n", "global\n  stats socket /nowhere mode 600 level user\n")
+    )
+    assert answering.serving_pid() == 4711
+
+
 @pytest.mark.parametrize(("coming", "refused"), [("1.5.18", False), ("1.6.0", True), ("3.0.11", True)])
 def test_1_5_is_not_left_without_its_sessions(
     answering: ModuleType, monkeypatch: pytest.MonkeyPatch, coming: str, refused: bool
@@ -531,6 +539,17 @@ def test_a_table_without_servers_takes_names_that_are_certain(program: ModuleTyp
     servers = {("a", 1): "a-one", ("a", 2): "a-two", ("b", 1): "b-one"}
     assert program.server_names("a", servers) == {1: "a-one", 2: "a-two"}
     assert program.server_names("keys", servers) == {2: "a-two"}
+
+
+def test_a_table_of_a_peers_section_takes_the_names_of_those_that_stick_by_it(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids of several backends are the same, 1 and up, where nobody gave others."""
+    monkeypatch.setattr(program, "CONFIGURATION", ROOT / "molecule/guard-by-hand/haproxy.cfg")
+    servers = {(b, n): f"{b}{n}" for b in ("shop", "api", "chat") for n in (1, 2, 3)}
+    assert program.server_names("lb_peers/clients", servers) == {1: "api1", 2: "api2", 3: "api3"}
+    assert program.server_names("lb_peers/other", servers) == {}
+    assert program.backends_sticking_by("shop", program.CONFIGURATION.read_text()) == {"uploads"}
 
 
 def test_digests_name_no_session_and_are_the_same_rows_everywhere(program: ModuleType) -> None:

@@ -1,6 +1,7 @@
 """The templates of the roles haproxy and apache, rendered by ansible-playbook for the inventories in cases/."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -328,3 +329,21 @@ def test_what_is_absent_or_disabled_is_not_in_the_file(rendered: Rendered) -> No
 
 def test_virtual_host_by_ipv6(rendered: Rendered) -> None:
     assert "<VirtualHost [2001:db8::10]:8086>" in rendered("apache", "six.conf").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("web", ["web-be2", "web-be5", "web-be6", "web-be7", "web-be8"]),
+        ("web-2", [f"web-2-be{number}" for number in range(1, 8)]),
+        ("web-be5, web-2-be1", ["web-be5", "web-2-be1"]),
+    ],
+)
+def test_a_web_host_that_is_drained_means_its_own_servers(
+    ansible: Callable[..., str], tmp_path: Path, asked: str, meant: list[str]
+) -> None:
+    """Not those of the host whose name begins with its own."""
+    given = json.dumps({"haproxy_drain_servers": asked, "out": str(tmp_path)})
+    inventory, playbook = HERE / "cases/servers.yml", HERE / "render/drain.yml"
+    ansible("ansible-playbook", "-i", inventory, "--tags", "render", "-e", given, playbook)
+    assert json.loads((tmp_path / "meant.json").read_text()) == meant

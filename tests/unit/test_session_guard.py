@@ -166,11 +166,37 @@ def test_lines_in_another_order_hold_nothing(configuration: ModuleType) -> None:
     assert said.startswith("global: the guard's lines are there in another order")
 
 
-def test_what_is_pasted_into_a_hand_written_configuration_is_found(configuration: ModuleType) -> None:
-    text = (ROOT / "molecule/adopt/haproxy.cfg").read_text()
+SHOP = (ROOT / "molecule/guard-by-hand/haproxy.cfg").read_text()
+
+
+def test_of_a_hand_written_configuration_the_sessions_are_read(configuration: ModuleType) -> None:
+    found = configuration.Configuration(SHOP)
+    assert {table.name: (table.after("type"), table.after("len"), table.expire) for table in found.sticky} == {
+        "lb_peers/clients": ("string", "64", 8 * 3600),
+        "shop": ("string", "32", 45 * 60),
+        "chat": ("ip", "", 3600),
+        "wiki": ("string", "40", 2 * 3600),
+    }
+    assert [(pair.section, pair.expression, pair.table) for pair in found.pairs] == [
+        ("backend shop", "req.cook(JSESSIONID)", "shop"),
+        ("backend uploads", "req.cook(JSESSIONID)", "shop"),
+        ("backend api", "req.hdr(X-Client-Id),lower", "lb_peers/clients"),
+        ("backend chat", "src", "chat"),
+        ("listen wiki", "req.cook(wiki_sid)", "wiki"),
+    ]
+    assert "st_account" in found.tables  # shared, and no sessions
+    assert "st_search" not in found.tables
+    assert found.unserved((2, 6), True, True) == []
+    (tcp,) = found.section("backend directory")
+    assert (tcp.mode(), found.section("backend shop")[0].mode()) == ("tcp", "http")
+
+
+@pytest.mark.parametrize("scenario", ["adopt", "guard-by-hand"])
+def test_what_is_pasted_into_a_hand_written_configuration_is_found(configuration: ModuleType, scenario: str) -> None:
+    text = (ROOT / f"molecule/{scenario}/haproxy.cfg").read_text()
     wanted = needed(configuration, text, (3, 2), EXEMPT)
-    assert list(wanted) == ["global", "backend tomcats"]
-    assert len(configuration.Configuration(text).lacks(wanted)) == sum(map(len, wanted.values())) == 7
+    missing = [f"{section}: missing: {line}" for section, lines in wanted.items() for line in lines]
+    assert configuration.Configuration(text).lacks(wanted) == missing
     for section, lines in wanted.items():
         text = text.replace(f"\n{section}\n", "\n".join(["", section, *(f"\t{line}  # pasted" for line in lines), ""]))
     assert configuration.Configuration(text).lacks(wanted) == []

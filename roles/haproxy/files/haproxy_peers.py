@@ -229,7 +229,8 @@ def ask_stats_socket(command: str) -> str:
     asked = 0
     for file in (CONFIGURATION, last_good(CONFIGURATION)):
         text = file.read_text() if file.exists() else ""
-        for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)", text, re.MULTILINE)[:1]:
+        # One of level user, as the session guard's, shows no rows.
+        for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)(?!.*\slevel\s+user\b)", text, re.MULTILINE)[:1]:
             asked += 1
             with suppress(OSError):
                 return ask(command, str(address))
@@ -484,10 +485,32 @@ def servers_of(show_stat: str) -> dict[tuple[str, int], str]:
 
 
 def server_names(table: str, servers: dict[tuple[str, int], str]) -> dict[int, str]:
-    """Give the name of each server id in a table: of its own backend, or where only one server of all has that id."""
-    own = {number: name for (backend, number), name in servers.items() if backend == table}
-    ids = [number for _, number in servers]
-    return own or {number: name for (_, number), name in servers.items() if ids.count(number) == 1}
+    """Give the name of each server id in a table.
+
+    That of its own backend. A table of a peers section has none: then of the backends that stick by it, or of all,
+    where only one server has that id.
+    """
+    if own := {number: name for (backend, number), name in servers.items() if backend == table}:
+        return own
+    text = CONFIGURATION.read_text() if CONFIGURATION.exists() else ""
+    users = backends_sticking_by(table, text) or {backend for backend, _ in servers}
+    named: dict[int, set[str]] = {}
+    for (backend, number), name in servers.items():
+        if backend in users:
+            named.setdefault(number, set()).add(name)
+    return {number: names.pop() for number, names in named.items() if len(names) == 1}
+
+
+def backends_sticking_by(table: str, configuration: str) -> set[str]:
+    """Give the backends with a `stick ... table TABLE`."""
+    found, name = set(), ""
+    for row in configuration.splitlines():
+        words = row.split("#")[0].split()
+        if words[:1] in (["backend"], ["listen"]):
+            name = words[1]
+        elif words[:1] == ["stick"] and f" table {table} " in " ".join([*words, ""]):
+            found.add(name)
+    return found
 
 
 def bindings() -> Iterator[tuple[str, str, str]]:
