@@ -138,6 +138,12 @@ def test_a_run_that_came_to_no_verdict_is_said(checkout: Path) -> None:
     assert "**failed runs -, 2 unknown;" in results("survives", root=checkout)
 
 
+def test_a_scenario_without_a_line_in_the_table_is_left_out(checkout: Path) -> None:
+    said = results("add", "stock", told(checkout, ["lag", "crash"], [0]), root=checkout)
+    assert said == "lag stands in no table: left out\n"
+    assert re.findall(r"\| `([a-z-]+)` \|", results("survives", root=checkout)) == ["crash"]
+
+
 def test_all_that_the_guard_is_for_has_its_words(checkout: Path) -> None:
     results("add", "stock", told(checkout, GROUPS["guard"], [1]), root=checkout)
     assert re.findall(r"\| `([a-z-]+)` \|", results("survives", root=checkout)) == GROUPS["guard"]
