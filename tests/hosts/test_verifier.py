@@ -62,6 +62,16 @@ def test_a_case_of_junit_is_a_scenario_and_an_invariant(played: Run, runs: Path)
     assert not list(root.iter("failure")) + list(root.iter("error"))
 
 
+def test_new_sessions_that_cross_are_found(tmp_path: Path) -> None:
+    """HAProxy itself sends them to different servers, where the request does not decide."""
+    crossing = sticky_verify(tmp_path, "--only", "crossing", everywhere=False)
+    assert crossing.rc == 1, crossing.output
+    (document,) = verdicts(tmp_path).values()
+    found = {result["invariant"]: result for result in document["results"]}
+    assert found["agree-at-once"]["violated"] > 0
+    assert [name for name, result in found.items() if result["verdict"] != "pass"] == ["agree-at-once"]
+
+
 def test_an_old_run_is_judged_the_same_again(played: Run, runs: Path) -> None:
     for folder in sorted(runs.glob("*/")):
         if not folder.is_symlink():

@@ -8,6 +8,7 @@ from verify.errors import HistoryError
 from verify.history import History
 from verify.invariants import (
     agree_after_touch,
+    agree_at_once,
     as_intended,
     balancers_agree,
     everything_healed,
@@ -35,6 +36,7 @@ INVARIANTS: dict[str, Invariant] = {
         balancers_agree.INVARIANT,
         nothing_moves.INVARIANT,
         agree_after_touch.INVARIANT,
+        agree_at_once.INVARIANT,
         tables_equal.INVARIANT,
         tables_match_answers.INVARIANT,
         own_row.INVARIANT,

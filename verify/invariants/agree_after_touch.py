@@ -26,18 +26,18 @@ def _judge(history: History) -> Result:
     tally = Tally()
     differed = met = 0
     for course in courses(history).values():
-        firsts = _first_uses(course)
-        if firsts is None:
+        firsts = first_uses(course)
+        if not firsts:
             continue
         met += 1
-        differed += firsts[0].server != firsts[1].server
+        differed += len({operation.server for operation in firsts}) > 1
         touched = _touched(course, firsts)
         if touched is None:
             tally.unjudged += 1
         elif touched[0].server == touched[1].server:
             tally.judged += 1
         else:
-            tally.violate(firsts[0].sent_ns, 4, partial(_disagree, firsts, touched))
+            tally.violate(firsts[0].sent_ns, 4, partial(_disagree, firsts[:2], touched))
     agreed = tally.judged - tally.violated
     summary = (
         f"{count(met, 'new session')} met by two balancers at once: {differed} answered differently,"
@@ -49,18 +49,19 @@ def _judge(history: History) -> Result:
     return tally.result(NAME, summary, unknown)
 
 
-def _first_uses(course: Course) -> tuple[Operation, Operation] | None:
-    """Returns the first known operation, and the first on another balancer if it could not know of it."""
-    known = (operation for operation in course.operations if operation.known)
-    first = next(known, None)
-    for operation in known:
-        if first is not None and operation.balancer != first.balancer:
-            crossing = course.circumstances.known_at(first, operation.balancer) > operation.sent_ns
-            return (first, operation) if crossing else None
-    return None
+def first_uses(course: Course) -> list[Operation]:
+    """Returns the first known operation and those on other balancers that could not know of it; [] without any."""
+    known = [operation for operation in course.operations if operation.known]
+    crossing = [
+        operation
+        for operation in known
+        if operation.balancer != known[0].balancer
+        and course.circumstances.known_at(known[0], operation.balancer) > operation.sent_ns
+    ]
+    return [*known[:1], *crossing] if crossing else []
 
 
-def _touched(course: Course, firsts: tuple[Operation, Operation]) -> tuple[Operation, Operation] | None:
+def _touched(course: Course, firsts: list[Operation]) -> tuple[Operation, Operation] | None:
     """Returns the first touch and the next answer of another balancer."""
     settled = course.circumstances.known_everywhere_at
     latest = 0
@@ -73,7 +74,7 @@ def _touched(course: Course, firsts: tuple[Operation, Operation]) -> tuple[Opera
     return None
 
 
-def _disagree(firsts: tuple[Operation, Operation], touched: tuple[Operation, Operation]) -> Violation:
+def _disagree(firsts: list[Operation], touched: tuple[Operation, Operation]) -> Violation:
     told = [
         f"{operation.server} ({operation.balancer}, {seconds(operation.sent_ns)})" for operation in (*firsts, *touched)
     ]

@@ -20,7 +20,7 @@ def _judge(history: History) -> Result:
     asked = courses(history)
     moments = 0
     told: set[str] = set()
-    for snapshots in _moments(history.snapshots):
+    for snapshots in moments_of(history.snapshots):
         if len(snapshots) < 2:
             tally.unjudged += 1
             continue
@@ -49,7 +49,7 @@ def _judge(history: History) -> Result:
     return tally.result(NAME, summary, unknown)
 
 
-def _moments(snapshots: list[Snapshot]) -> Iterator[list[Snapshot]]:
+def moments_of(snapshots: list[Snapshot]) -> Iterator[list[Snapshot]]:
     """Yields the snapshots that are to be compared, the last one of each balancer."""
 
     def key(snapshot: Snapshot) -> tuple[int, str]:

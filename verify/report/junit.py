@@ -68,7 +68,7 @@ def _repeats(root: ET.Element, repeats: Repeats) -> None:
             f"failed runs {each.lost}, moved requests {each.moved}, tables without rows {each.rows},"
             f" unanswered requests {each.failed}"
         )
-        match Verdict.worst(each.verdicts):
+        match each.verdict:
             case Verdict.FAIL:
                 ET.SubElement(case, "failure", {"message": text, "type": "fail"})
             case Verdict.UNKNOWN:

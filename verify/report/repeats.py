@@ -9,8 +9,9 @@ from verify.verdict import Verdict
 
 FORMAT = 1
 CONFIDENCE = 0.95
-# Whose violations are sessions that moved; the others have figures of their own.
-MOVES = ("nothing-moves", "one-server-per-session", "balancers-agree")
+# Whose violations are sessions that moved, or that two balancers met at once and sent apart; the others have figures of
+# their own.
+MOVES = ("nothing-moves", "one-server-per-session", "balancers-agree", "agree-at-once")
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +33,49 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
         """Makes one, with its bound."""
         return cls(count=count, of=of, upper=1 - (1 - CONFIDENCE) ** (1 / of) if of and not count else None)
 
+    @classmethod
+    def sum(cls, rates: Iterable["Rate"]) -> "Rate":
+        """Adds several up."""
+        counted = list(rates)
+        return cls.made(sum(rate.count for rate in counted), sum(rate.of for rate in counted))
+
     def __str__(self) -> str:
         """For people: `0 of 10 (< 26 %)`."""
         return f"{self.count} of {self.of}" + ("" if self.upper is None else f" (< {self.upper:.2g})")
+
+
+class Once(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run came to.
+
+    Attributes:
+        run: its name.
+        seed: decided sessions, orders and random faults.
+        verdict: the worst of its results' ones.
+        moved: requests that another server answered than before; in `crossing`, sessions that balancers met in the
+            same instant and sent to different servers. Those of one run depend on each other: the bound is that of
+            as many single tries.
+        rows: balancers that lost some of the rows that were put into their table.
+        failed: requests that were not answered and had to be.
+    """
+
+    run: str
+    seed: int
+    verdict: Verdict
+    moved: Rate
+    rows: Rate
+    failed: Rate
+
+    @classmethod
+    def of(cls, document: Document) -> "Once":
+        """Returns the figures of a run."""
+        return cls(
+            run=document.run,
+            seed=document.seed,
+            verdict=document.verdict,
+            moved=_rate(document, MOVES),
+            rows=_rate(document, ("rows-kept",)),
+            failed=_rate(document, ("no-failed-request",)),
+        )
 
 
 class Repeated(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,37 +83,38 @@ class Repeated(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         scenario: its name.
-        seeds: of the runs, in their order.
-        verdicts: of the runs, in their order.
+        runs: in their order.
         lost: the runs that failed, of those that came to a verdict. Runs are independent: this bound holds.
-        moved: requests that another server answered than before. Those of one run depend on each other: the
-            bound is that of as many single tries.
-        rows: balancers that lost some of the rows that were put into their table.
-        failed: requests that were not answered and had to be.
+        moved: over all runs.
+        rows: over all runs.
+        failed: over all runs.
     """
 
     scenario: str
-    seeds: list[int]
-    verdicts: list[Verdict]
+    runs: list[Once]
     lost: Rate
     moved: Rate
     rows: Rate
     failed: Rate
 
     @classmethod
-    def of(cls, documents: Sequence[Document]) -> "Repeated":
+    def of(cls, scenario: str, runs: list[Once]) -> "Repeated":
         """Sums up runs of one scenario."""
-        verdicts = [document.verdict for document in documents]
+        verdicts = [run.verdict for run in runs]
         failures = verdicts.count(Verdict.FAIL)
         return cls(
-            scenario=documents[0].scenario,
-            seeds=[document.seed for document in documents],
-            verdicts=verdicts,
+            scenario=scenario,
+            runs=runs,
             lost=Rate.made(failures, failures + verdicts.count(Verdict.PASS)),
-            moved=_rate(documents, MOVES),
-            rows=_rate(documents, ("rows-kept",)),
-            failed=_rate(documents, ("no-failed-request",)),
+            moved=Rate.sum(run.moved for run in runs),
+            rows=Rate.sum(run.rows for run in runs),
+            failed=Rate.sum(run.failed for run in runs),
         )
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its runs' ones."""
+        return Verdict.worst(run.verdict for run in self.runs)
 
 
 class Repeats(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,27 +123,31 @@ class Repeats(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         format: the number of this format; a reader refuses one that it does not know.
         verdict: the worst of all runs' ones.
+        versions: HAProxy's version, by balancer.
         scenarios: each with its figures, in the order in which they were played first.
     """
 
     format: int = FORMAT
     verdict: Verdict
+    versions: dict[str, str]
     scenarios: list[Repeated]
 
     @classmethod
     def made(cls, documents: Iterable[Document]) -> "Repeats":
         """Sums up all runs, scenario by scenario."""
-        of: dict[str, list[Document]] = {}
+        of: dict[str, list[Once]] = {}
+        versions: dict[str, str] = {}
         for document in documents:
-            of.setdefault(document.scenario, []).append(document)
-        found = [Repeated.of(runs) for runs in of.values()]
-        return cls(verdict=Verdict.worst(verdict for each in found for verdict in each.verdicts), scenarios=found)
+            of.setdefault(document.scenario, []).append(Once.of(document))
+            versions |= document.versions
+        found = [Repeated.of(scenario, runs) for scenario, runs in of.items()]
+        return cls(verdict=Verdict.worst(each.verdict for each in found), versions=versions, scenarios=found)
 
     def to_json(self) -> bytes:
         """Returns it as `--json` writes it."""
         return msgspec.json.format(msgspec.json.encode(self)) + b"\n"
 
 
-def _rate(documents: Sequence[Document], invariants: Sequence[str]) -> Rate:
-    results = [result for document in documents for result in document.results if result.invariant in invariants]
+def _rate(document: Document, invariants: Sequence[str]) -> Rate:
+    results = [result for result in document.results if result.invariant in invariants]
     return Rate.made(sum(result.violated for result in results), sum(result.judged for result in results))

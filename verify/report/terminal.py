@@ -207,13 +207,12 @@ class Terminal:
 
     def _repeats(self, repeats: Repeats) -> None:
         self._print("\nOver all runs; in brackets the bound of the true rate, at 95 %, where none was seen", "bold")
-        worst = [Verdict.worst(each.verdicts) for each in repeats.scenarios]
         rows = [
-            (each.scenario, verdict.value, *map(str, (each.lost, each.moved, each.rows, each.failed)))
-            for each, verdict in zip(repeats.scenarios, worst, strict=True)
+            (each.scenario, each.verdict.value, *map(str, (each.lost, each.moved, each.rows, each.failed)))
+            for each in repeats.scenarios
         ]
         head = ("scenario", "verdict", "failed runs", "moved requests", "tables without rows", "unanswered requests")
-        self._table(head, rows, [STYLES[verdict] for verdict in worst])
+        self._table(head, rows, [STYLES[each.verdict] for each in repeats.scenarios])
 
     # Without a run.
 

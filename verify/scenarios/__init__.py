@@ -3,7 +3,7 @@
 from verify.scenarios.across import ACROSS
 from verify.scenarios.guarded import GUARDED
 from verify.scenarios.loaded import Random
-from verify.scenarios.quiet import AtOnce, Check, Issued, Plant, Stickiness, Sync, SyncLag
+from verify.scenarios.quiet import AtOnce, Check, Crossing, Issued, Plant, Stickiness, Sync, SyncLag
 from verify.scenarios.scenario import Scenario, Size
 from verify.scenarios.story import Story
 
@@ -16,6 +16,7 @@ SCENARIOS: dict[str, Scenario] = {
         Sync(),
         SyncLag(),
         AtOnce(),
+        Crossing(),
         *ACROSS,
         *GUARDED,
         Random(),

@@ -91,21 +91,42 @@ class AtOnce(Scenario):
         "The same new session is used on two balancers at the same moment: they may differ (HAProxy swaps such"
         " rows), and must agree after the next touch."
     )
-    invariants: ClassVar = ("observed", "own-row", "agree-after-touch", "no-failed-request", "tables-equal")
+    invariants: ClassVar[tuple[str, ...]] = (
+        "observed",
+        "own-row",
+        "agree-after-touch",
+        "no-failed-request",
+        "tables-equal",
+    )
 
     def play(self, cluster: Cluster, size: Size) -> None:
         """Uses each new session everywhere at once, touches it on one balancer, asks the others."""
         labels = [cluster.new_client_session() for _ in range(size.sessions)]
         cluster.recorder.phase("first use, at once")
         for label in labels:
+            # One balancer takes a turn alone before: two that are at the same turn would agree again and again.
+            cluster.ask([cluster.new_client_session()], cluster.random.choice(cluster.balancers))
             cluster.ask_at_once(label, cluster.balancers)
         cluster.settle()
+        cluster.tables.snapshot(labels)
         cluster.recorder.phase("touch")
         cluster.ask(cluster.shuffled(labels), cluster.balancers[0])
         cluster.settle()
         cluster.recorder.phase("ask the others")
         cluster.ask_everywhere(labels, cluster.balancers[1:])
         cluster.tables.snapshot(labels)
+
+
+class Crossing(AtOnce):
+    """The same, where the request itself is to decide."""
+
+    name = "crossing"
+    describes = (
+        "The same new session is used on two balancers at the same moment, and must be sent to one server at once."
+        " HAProxy itself does that only where the request decides, as by `balance hash` on the session's cookie."
+    )
+    invariants: ClassVar = (*AtOnce.invariants, "agree-at-once")
+    may_lose: ClassVar = True
 
 
 class Plant(Scenario):

@@ -1,4 +1,4 @@
-"""Tables equal, tables match answers, own row, agree after touch: by example."""
+"""Tables equal, tables match answers, own row, agree after touch, agree at once: by example."""
 
 from typing import Literal
 
@@ -9,7 +9,8 @@ from verify.history import AnyRecord, Session
 from verify.invariants import INVARIANTS
 from verify.verdict import Result, Verdict
 
-EQUAL, MATCH, OWN, TOUCH = "tables-equal", "tables-match-answers", "own-row", "agree-after-touch"
+EQUAL, MATCH, OWN = "tables-equal", "tables-match-answers", "own-row"
+TOUCH, ONCE = "agree-after-touch", "agree-at-once"
 CLEAR = fault(4, 4.1, "table-clear", may_move=True)
 
 
@@ -227,3 +228,40 @@ def test_no_proper_touch(after: list[AnyRecord]) -> None:
 def test_no_session_that_was_met_at_once() -> None:
     result = judged(TOUCH, ask(1, "A", "web-1"), ask(3, "B", "web-2"))
     assert (result.verdict, result.summary) == (Verdict.UNKNOWN, "no new session was met by two balancers at once")
+
+
+# Agree at once.
+
+
+def test_one_answer_at_once() -> None:
+    same = [ask(1, "A", "web-1"), ask(1, "B", "web-1")]
+    result = judged(ONCE, *same, *both("web-1", "web-1"))
+    assert (result.verdict, result.judged) == (Verdict.PASS, 1)
+    assert result.summary == (
+        "1 new session met by several balancers at once: 0 answered differently, 0 with rows that differ at rest"
+    )
+    assert judged(ONCE, *same).verdict is Verdict.PASS
+    assert told(ONCE, *same, *both("web-1", "web-2"))
+
+
+def test_two_answers_at_once() -> None:
+    later = [table(20, name, {"s1": "web-2"}, moment=2) for name in ("A", "B")]
+    result = judged(ONCE, *AT_ONCE, *both("web-2", "web-1"), *later)
+    (violation,) = result.violations
+    assert violation.text == (
+        "s1 was first on web-1 (A, 1.000 s) and on web-2 (B, 1.000 s) at once;"
+        " at rest it is bound to web-2 on A and to web-1 on B"
+    )
+    assert violation.operations == [1, 2]
+    assert result.summary.endswith("1 answered differently, 1 with rows that differ at rest")
+    assert told(ONCE, *AT_ONCE) == ["s1 was first on web-1 (A, 1.000 s) and on web-2 (B, 1.000 s) at once"]
+
+
+def test_two_of_three_balancers_agree_at_once() -> None:
+    three = [ask(1, "A", "web-1"), ask(1, "B", "web-1"), ask(1, "C", "web-2")]
+    assert judged(ONCE, *three).violations[0].operations == [1, 2, 3]
+
+
+def test_a_balancer_that_could_have_known_is_none_that_met_it_at_once() -> None:
+    assert judged(ONCE, ask(1, "A", "web-1"), ask(4, "B", "web-2")).verdict is Verdict.UNKNOWN
+    assert judged(ONCE, ask(1, "A", "web-1")).summary == "no new session was met by several balancers at once"

@@ -51,8 +51,10 @@ def test_runs_are_summed_up_by_scenario(passed: Run) -> None:
     repeats = Repeats.made([*runs, document(passed, 9, Verdict.UNKNOWN)])
     assert repeats.verdict is Verdict.FAIL
     first, second = repeats.scenarios
-    assert (first.scenario, first.seeds) == (passed.document.scenario, [7, 8, 9])
-    assert first.verdicts == [Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN]
+    assert (first.scenario, [run.seed for run in first.runs]) == (passed.document.scenario, [7, 8, 9])
+    assert [run.verdict for run in first.runs] == [Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN]
+    assert [run.moved.count for run in first.runs] == [0, 5, 0]
+    assert repeats.versions == passed.document.versions
     assert (first.lost.count, first.lost.of) == (1, 2)  # what could not be judged is no run without a loss
     assert (first.moved.count, first.moved.of, first.moved.upper) == (5, 3000, None)
     assert (first.rows.count, first.rows.of) == (0, 6)
