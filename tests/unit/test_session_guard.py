@@ -757,6 +757,18 @@ def test_a_full_disk_does_not_keep_a_reload(reload: Reload, monkeypatch: pytest.
     assert reload.did == ["signal"]
 
 
+def test_a_comparison_that_fails_is_a_warning(reload: Reload, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **others: object) -> None:
+        raise TimeoutError("/run/haproxy/admin.sock does not answer")
+
+    monkeypatch.setattr(reload.module.guard_dump, "restore", fails)
+    assert reload() == (
+        "done with a warning; whether rows are missing is unknown: /run/haproxy/admin.sock does not answer"
+    )
+    assert reload.host.running_copy.exists()
+    assert not reload.host.hold.exists()
+
+
 def test_what_is_carried_is_no_row_that_was_missing(reload: Reload) -> None:
     reload.host.running_copy.write_text(CONFIGURED.replace("len 32", "len 64"))
     reload.missing = 10

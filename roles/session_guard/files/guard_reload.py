@@ -62,7 +62,7 @@ def reload(host: Host) -> str:
             try:
                 rows = guard_dump.write(file, [t for t in old.sticky if t.name in (*carried, *compared)], local)
                 write(host.hold, "")
-            except OSError as error:
+            except (OSError, PeersError) as error:
                 if carried and host.settings["reload_unsynced"] == "refuse":
                     raise Refused(f"{'; '.join(said)}; they can't be carried: {error}") from error
                 what = f"the rows of {', '.join(carried)} are lost" if carried else "the rows can't be compared"
@@ -74,13 +74,12 @@ def reload(host: Host) -> str:
         os.kill(master, signal.SIGUSR2)
         wait_for_worker(worker)
         if carried or compared:
-            said += write_back(
-                host,
-                file,
-                {name: new.tables[to] for name, to in carried.items()},
-                {name: new.tables[name] for name in compared},
-                others=len(taught) > len(compared),
-            )
+            to_carry = {name: new.tables[to] for name, to in carried.items()}
+            to_compare = {name: new.tables[name] for name in compared}
+            try:
+                said += write_back(host, file, to_carry, to_compare, others=len(taught) > len(compared))
+            except (OSError, PeersError) as error:  # the new worker runs; its gate opens at its deadline, if not before
+                said.append(f"whether rows are missing is unknown: {error}")
     finally:
         host.hold.unlink(missing_ok=True)
         file.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from guard_host import Host, log
 from guard_worker import established, open_gate, peers_sections, updates
 from haproxy_peers import PeersError
 
-PAUSE_SECONDS = 0.02  # in the timer's dumps: without them the p99 of live traffic was three to five times as long
+PAUSE_SECONDS = 0.02  # in the timer's dumps: tests/bench_dump.py shows what live traffic notices of them
 
 
 def stopping(host: Host) -> str:
