@@ -65,7 +65,10 @@ def traffic(urls: dict[str, str], ca: str | None = None, patience: float = 5) ->
     """
     seen = Traffic()
     plan = Plan(
-        targets={name: Target(url=url, cookie="JSESSIONID", login_path="/login", ca=ca) for name, url in urls.items()},
+        targets={
+            name: Target(url=url, cookie="JSESSIONID", login_path="/login", ca=ca, seconds=patience)
+            for name, url in urls.items()
+        },
         seed=1,
         rate=RATE,
         seconds=None,
