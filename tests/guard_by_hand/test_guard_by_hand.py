@@ -27,6 +27,7 @@ OLDEST = ROOT / ".venv-2.16"
 # The tables of sessions, and a backend that sticks by each; those of the rate limits are none.
 TABLES = {"shop": "shop", "lb_peers/clients": "api", "chat": "chat", "wiki": "wiki"}
 LIMIT = 20  # requests in 10 s
+PATIENCE = 30  # seconds of a client: more than the gate's deadline
 
 Found = dict[str, dict[str, str | None]]  # table, key, server or page
 
@@ -195,7 +196,7 @@ def test_check_mode_on_a_pair_without_it_changes_nothing(
 def test_the_first_run_stops_and_prints_the_lines(
     balancers: list[Host], nodes: list[Node], stock: list[str], trusted: str
 ) -> None:
-    with traffic(urls(nodes), trusted) as seen:
+    with traffic(urls(nodes), trusted, PATIENCE) as seen:
         run = role(ON)
     assert run.rc == 2, run.output
     said = " ".join(run.output.split())
@@ -214,7 +215,7 @@ def test_with_the_lines_it_converges_and_nobody_notices(
     balancers: list[Host], nodes: list[Node], planted: Found, trusted: str
 ) -> None:
     masters = [host.check_output("systemctl show -P MainPID haproxy") for host in balancers]
-    with traffic(urls(nodes), trusted) as seen:
+    with traffic(urls(nodes), trusted, PATIENCE) as seen:
         for host in balancers:
             write(host, pasted(configuration(host), host.check_output("session-guard lines")))
             host.check_output(f"haproxy -c -f {CONFIGURATION} && systemctl reload haproxy")
@@ -238,7 +239,7 @@ def test_a_second_run_changes_nothing(balancers: list[Host], nodes: list[Node]) 
 def test_reloads_under_load_lose_nothing(
     balancers: list[Host], nodes: list[Node], planted: Found, trusted: str
 ) -> None:
-    with traffic(urls(nodes), trusted) as seen:
+    with traffic(urls(nodes), trusted, PATIENCE) as seen:
         for host in balancers * 3:
             host.check_output("systemctl reload haproxy")
             assert state(host)["reload"]["outcome"] == "done"
@@ -247,7 +248,7 @@ def test_reloads_under_load_lose_nothing(
 
 
 def test_a_crash_moves_nobody(balancers: list[Host], nodes: list[Node], planted: Found, trusted: str) -> None:
-    with traffic(urls(nodes), trusted) as seen:
+    with traffic(urls(nodes), trusted, PATIENCE) as seen:
         worker = nodes[0].api.info()["Pid"]
         balancers[0].check_output("kill -9 $(systemctl show --property MainPID --value haproxy)")
         wait_for("a new worker", partial(has_new_worker, nodes[0], worker))
@@ -311,30 +312,31 @@ def test_rate_limits_work(sites: list[Site]) -> None:
 def test_what_needs_no_session_never_waits(
     balancers: list[Host], nodes: list[Node], sites: list[Site], planted: Found
 ) -> None:
-    """The gate is shut as long as the other balancer, which is frozen, might still teach."""
-    key = next(iter(planted["shop"]))
-    before, site = sites[0].page("shop", key), sites[0]
+    """The gate is shut as long as the frozen balancer might still teach: sessions of every table wait."""
+    site, session = sites[0], f"JSESSIONID={next(iter(planted['shop']))}"
+    one = {table: dict([next(iter(servers.items()))]) for table, servers in planted.items()}
+    before = pages(site, one)
     worker = nodes[0].api.info()["Pid"]
     balancers[1].check_output("systemctl kill --signal=STOP haproxy")
     try:
         balancers[0].check_output("systemctl restart --no-block haproxy")
         wait_for("a new worker", partial(has_new_worker, nodes[0], worker))
-        with ThreadPoolExecutor(1) as pool:
-            held = pool.submit(site.page, "shop", key)
-            wait_for("a request to be held", lambda: state(balancers[0])["gate"].get("held") == 1)
+        with ThreadPoolExecutor(len(one)) as pool:
+            held = {table: pool.submit(pages, site, {table: one[table]}) for table in one}
+            wait_for("a request of each table to be held", lambda: state(balancers[0])["gate"].get("held") == len(held))
             asked = [
                 site.get("/", port=80),
                 site.get("/monitor", port=8404, Authorization=f"Basic {b64encode(b'admin:swordfish').decode()}"),
                 site.get("/alive", port=8404),
-                site.get("/static/shop.css", Cookie=f"JSESSIONID={key}"),
-                site.get("/health", Cookie=f"JSESSIONID={key}"),
+                site.get("/static/shop.css", Cookie=session),
+                site.get("/health", Cookie=session),
                 site.get("/", port=8187),
                 site.get("/login"),
             ]
             assert not is_open(balancers[0])
-            assert not held.done()
+            assert not [table for table, answer in held.items() if answer.done()]
             assert [answer.status_code for answer in asked] == [301, 200, 200, 200, 404, 200, 200]
-            assert held.result() == before
+            assert {table: answer.result()[table] for table, answer in held.items()} == before
     finally:
         balancers[1].check_output("systemctl kill --signal=CONT haproxy")
     assert bindings(nodes[0], planted) == planted
@@ -358,7 +360,7 @@ def test_off_again_the_pair_is_what_it_was(
     balancers: list[Host], nodes: list[Node], sites: list[Site], planted: Found, stock: list[str], trusted: str
 ) -> None:
     before = pages(sites[0], planted)
-    with traffic(urls(nodes), trusted) as seen:
+    with traffic(urls(nodes), trusted, PATIENCE) as seen:
         for host in balancers:
             host.check_output(f"sed -i {shlex.quote('/session[-_]guard/d')} {CONFIGURATION}")
             host.check_output("systemctl reload haproxy")

@@ -55,11 +55,20 @@ class Traffic:
 
 
 @contextmanager
-def traffic(urls: dict[str, str], ca: str | None = None) -> Iterator[Traffic]:
-    """Asks all the time, until the context is left; `ca` is a PEM file of the certificates to trust."""
+def traffic(urls: dict[str, str], ca: str | None = None, patience: float = 5) -> Iterator[Traffic]:
+    """Asks all the time, until the context is left.
+
+    Args:
+        urls: those of the balancers, by name.
+        ca: a PEM file of the certificates to trust.
+        patience: how long a client waits for an answer, in seconds.
+    """
     seen = Traffic()
     plan = Plan(
-        targets={name: Target(url=url, cookie="JSESSIONID", login_path="/login", ca=ca) for name, url in urls.items()},
+        targets={
+            name: Target(url=url, cookie="JSESSIONID", login_path="/login", ca=ca, seconds=patience)
+            for name, url in urls.items()
+        },
         seed=1,
         rate=RATE,
         seconds=None,
