@@ -93,6 +93,7 @@ def told(checkout: Path, scenarios: list[str], moved: list[int], version: str = 
             run=f"{version}-{number}",
             seed=number,
             verdict=Verdict.FAIL if count else Verdict.PASS,
+            ended="",
             moved=Rate.made(count, 1000),
             rows=Rate.made(0, 2),
             failed=Rate.made(0, 900),
@@ -131,11 +132,12 @@ def test_runs_that_are_added_again_are_replaced(checkout: Path) -> None:
     assert [run["moved"]["count"] for run in row["runs"]] == [30, 10, 20]
 
 
-def test_a_run_that_came_to_no_verdict_is_said(checkout: Path) -> None:
+def test_runs_that_came_to_no_verdict_or_broke_off_are_said(checkout: Path) -> None:
     file = Path(told(checkout, ["last-restart"], [0, 0]))
-    file.write_text(file.read_text().replace('"pass"', '"unknown"'))
+    text = file.read_text().replace('"pass"', '"unknown"')
+    file.write_text(text.replace('"ended": ""', '"ended": "stopped at the cap"', 1))
     results("add", "guarded", str(file), root=checkout)
-    assert "**failed runs -, 2 unknown;" in results("survives", root=checkout)
+    assert "**failed runs -, 2 unknown, 1 broke off;" in results("survives", root=checkout)
 
 
 def test_a_scenario_without_a_line_in_the_table_is_left_out(checkout: Path) -> None:

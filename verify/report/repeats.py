@@ -51,6 +51,7 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
         run: its name.
         seed: decided sessions, orders and random faults.
         verdict: the worst of its results' ones.
+        ended: why it was not played to its end; empty if it was.
         moved: requests that another server answered than before; in `crossing`, sessions that balancers met in the
             same instant and sent to different servers. Those of one run depend on each other: the bound is that of
             as many single tries.
@@ -61,6 +62,7 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     seed: int
     verdict: Verdict
+    ended: str
     moved: Rate
     rows: Rate
     failed: Rate
@@ -72,6 +74,7 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
             run=document.run,
             seed=document.seed,
             verdict=document.verdict,
+            ended=document.ended,
             moved=_rate(document, MOVES),
             rows=_rate(document, ("rows-kept",)),
             failed=_rate(document, ("no-failed-request",)),
