@@ -26,7 +26,7 @@ def ansible(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stdout
