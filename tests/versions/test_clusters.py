@@ -25,10 +25,11 @@ NEIGHBOURS = list(pairwise(PAIRS))
 LOSES = "v22"
 ROUNDS = 7
 
-# Of tests/hosts, with how many they are. The others are about the web host, the verifier and the role's refusals,
+# Tests, with how many they are. Other files of tests/hosts are about the web host, the verifier and the refusals,
 # whatever HAProxy's version is.
-LOOKING = {"test_balancers.py": 10, "test_look.py": 3, "test_topology.py": 2}
-CHANGING = {"test_changes.py": 7}
+LOOKING = {"hosts/test_balancers.py": 10, "hosts/test_look.py": 3, "hosts/test_topology.py": 2}
+CHANGING = {"hosts/test_changes.py": 7}
+GUARD = {"guard/test_guard.py": 15}
 PASSABLE = [scenario.name for scenario in SCENARIOS.values() if not scenario.may_lose]
 RELOADING = [name for name in PASSABLE if {"reload", "reload-config"} & set(SCENARIOS[name].kinds)]
 # What a lost table shows in. Requests, faults and healing are fine.
@@ -77,10 +78,10 @@ def versions(nodes: list[Node]) -> list[str]:
     return [".".join(node.api.info()["Version"].split(".")[:2]) for node in nodes]
 
 
-def hosts_tests(inventory: str, files: dict[str, int]) -> None:
-    """Run tests of tests/hosts on an inventory of its own, and expect all of them to pass."""
+def all_pass(inventory: str, files: dict[str, int]) -> None:
+    """Run tests of other folders on an inventory of its own, and expect all of them to pass."""
     command = [sys.executable, "-m", "pytest", "--verbose", f"--expect-tests={sum(files.values())}"]
-    paths = [f"tests/hosts/{file}" for file in files]
+    paths = [f"tests/{file}" for file in files]
     done = run([*command, *paths], 900, {**os.environ, "STICKY_INVENTORY": inventory})
     assert done.rc == 0, done.output
 
@@ -106,7 +107,7 @@ class TestPair(Pair):
         assert versions(nodes) == [PAIRS[pair]] * 2
 
     def test_the_tests_of_the_scenario_default_hold(self, inventory: str) -> None:
-        hosts_tests(inventory, LOOKING)
+        all_pass(inventory, LOOKING)
 
     def test_every_scenario_holds(self, pair: str, inventory: str, tmp_path: Path) -> None:
         """All that HAProxy itself can pass, but reloads where they lose now and then."""
@@ -187,7 +188,19 @@ class TestChanges(Pair):
     """Each pair, once more, for what takes longest: other variables and back."""
 
     def test_the_tests_of_changed_variables_hold(self, inventory: str) -> None:
-        hosts_tests(inventory, CHANGING)
+        all_pass(inventory, CHANGING)
+
+
+class TestGuard(Pair):
+    """The session guard is put on the later pairs, tried, and taken off again; the scenario guard does so with 2.6."""
+
+    @pytest.fixture(scope="class", params=["v30", "v32"])
+    @classmethod
+    def pair(cls, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def test_the_tests_of_the_session_guard_hold(self, inventory: str) -> None:
+        all_pass(inventory, GUARD)
 
 
 def is_joined(node: Node) -> bool:
