@@ -5,6 +5,8 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -99,6 +101,25 @@ def test_rows_that_are_there_stay(haproxy: Haproxy, dumps: ModuleType, tables: d
     assert (counts["restored"], counts["there"]) == (len(ROWS) + 1 - len(there), len(there))
     dumps.write(tmp_path / "again", tables.values(), "lb")
     assert bound(dumps, tmp_path / "again") == ROWS | there
+
+
+def test_rows_that_are_there_give_way(
+    haproxy: Haproxy, dumps: ModuleType, tables: dict[str, Any], tmp_path: Path
+) -> None:
+    """HAProxy itself made them, with their servers' names; what counts is who answers."""
+    wait_for("the gate to open", lambda: haproxy.ask("@1 session-guard open alone"))
+    first = {key: ask(haproxy, key) for key in list(ROWS)[:8]}
+    other = {key: int(server[1:]) % 4 + 1 for key, server in first.items()}
+    counts = dumps.restore([written(tmp_path, other)], tables, missing_only=False, over=True)
+    assert (counts["restored"], counts["refused"]) == (len(other), 0)
+    assert {key: ask(haproxy, key) for key in other} == {key: f"s{number}" for key, number in other.items()}
+
+
+def ask(haproxy: Haproxy, key: str) -> str:
+    """Gives the name of the server that answers a session."""
+    with closing(HTTPConnection("127.0.0.1", haproxy.front, timeout=30)) as client:
+        client.request("GET", "/", headers={"Cookie": f"JSESSIONID={key}"})
+        return client.getresponse().read().decode().strip()
 
 
 def test_rows_that_haproxy_refuses_are_counted(

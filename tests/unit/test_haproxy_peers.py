@@ -641,7 +641,10 @@ def test_a_restore_wins_over_other_rows_if_told_to(program: ModuleType, worker: 
     worker.rows = {"known": 45670222, "other": 193812842}
     assert program.restore(tmp_path / "dump").startswith("restored: 0 rows; 2 were there;")
     assert program.restore(tmp_path / "dump", over=True).startswith("restored: 1 rows; 1 were there;")
-    assert worker.commands == ["set table back-session key other data.server_id 45670222"]
+    assert worker.commands == [
+        "clear table back-session key other",
+        "set table back-session key other data.server_id 45670222",
+    ]
 
 
 def test_a_row_that_is_refused_is_an_error(

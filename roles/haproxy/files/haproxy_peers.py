@@ -644,13 +644,24 @@ def restore(file: Path, over: bool = False) -> str:
         elif number is None:
             gone += 1
         else:
-            commands.append(f"set table {table} key {word_of(key)} data.server_id {number}")
+            commands += bind(table, key, number, (table, key) in there)
     # Before 1.8 HAProxy leaves a line once a command has nothing to say (seen with 1.6).
     for batch in batches(commands, LINE if parts(running) >= (1, 8) else 0):
         if answer := ask_worker(*batch).strip():
             raise PeersError(f"HAProxy did not take a row: {answer[:200]}")
-    said = f"restored: {len(commands)} rows; {known} were there"
+    number = sum(command.startswith("set ") for command in commands)
+    said = f"restored: {number} rows; {known} were there"
     return said + f"; left out: {odd} whose key can't be given back, {gone} whose server is no more"
+
+
+def bind(table: str, key: str, number: int, over: bool) -> list[str]:
+    """Give the commands that bind a key to the server with an id.
+
+    `set table` leaves a row its server name, which HAProxy looks at before the id (seen with 2.6 and 3.2;
+    sticking_rule_find_target in src/stream.c): `over` takes such a row away before.
+    """
+    row = f"table {table} key {word_of(key)}"
+    return [*([f"clear {row}"] if over else []), f"set {row} data.server_id {number}"]
 
 
 def can_be_given_back(key: str, running: str) -> bool:

@@ -140,13 +140,14 @@ def latest(lines: Iterable[str]) -> Iterator[str]:
         yield kept
 
 
-def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> dict[str, int]:
+def restore(files: list[Path], tables: dict[str, Table], missing_only: bool, over: bool = False) -> dict[str, int]:
     """Bind the keys of dumps to their servers again; count rows: restored, there, odd, gone, expired, refused.
 
     Args:
         files: dumps.
         tables: the table that each one's rows go to, by its name in the dumps; others are left out.
         missing_only: whether rows that are there stay: HAProxy is asked for each of them.
+        over: whether rows may be there that have to give way.
     """
     counts = dict.fromkeys(("restored", "there", "odd", "gone", "refused"), 0)
     servers = haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat"))
@@ -175,13 +176,13 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool) -> 
             elif not number:
                 counts["gone"] += 1
             else:
-                yield f"set table {table.name} key {haproxy_peers.word_of(key)} data.server_id {number}"
+                yield from haproxy_peers.bind(table.name, key, number, over)
 
     def wanted() -> Iterator[list[str]]:
         for batch in haproxy_peers.batches(commands(), line):
             found = without_those_there(batch, ask) if missing_only else batch
             counts["there"] += len(batch) - len(found)
-            counts["restored"] += len(found)
+            counts["restored"] += sum(command.startswith("set ") for command in found)
             if found:
                 yield found
 

@@ -74,7 +74,7 @@ def give_back(host: Host, files: list[Path], missing: bool) -> str:
             f"peer {', '.join(busy)} has a session with this process, and its rows are newer than a dump;"
             " --missing adds only those that nobody has"
         )
-    counts = guard_dump.restore(files or [host.dump], tables, missing)
+    counts = guard_dump.restore(files or [host.dump], tables, missing, over=not missing)
     open_gate("restored")
     host.record(judged=host.invocation(), restore={"time": int(time.time()), "why": "by hand", **counts})
     return f"restored: {guard_dump.figures(counts)}"
