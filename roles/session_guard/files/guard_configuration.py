@@ -213,7 +213,7 @@ class Configuration:
         """Give the line of the gate's socket: for the worker's user alone, in the root directory that it has.
 
         An old process writes rows by it, which takes level operator (table_process_entry_per_key in HAProxy's
-        src/stick_table.c).
+        src/stick_table.c). When many ask at a time, they wait; without a backlog some would be refused.
         """
         last = {line[0]: line[1] for section in self.section("global") for line in section.lines if len(line) == 2}
         place = f"{last['chroot'].rstrip('/')}/{path.rpartition('/')[2]}" if "chroot" in last else path
