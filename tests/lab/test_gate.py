@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -265,7 +266,7 @@ def test_the_deadline_opens_it(bench: Bench, alone: Haproxy, asks: bool) -> None
 
 
 @pytest.mark.parametrize(
-    "what", ['local key = txn:get_var("txn.session_guard")', 'local answer = ask("show info;show peers\\n")']
+    "what", ["local function wait(txn, name, key)\n", 'local answer = ask("show info;show peers\\n")']
 )
 def test_an_error_opens_it(bench: Bench, alone: Haproxy, what: str) -> None:
     text = gate(alone.address)
@@ -283,7 +284,7 @@ def test_a_table_that_is_not_there_opens_it(bench: Bench, alone: Haproxy) -> Non
 
 
 def test_once_open_haproxy_calls_no_lua(bench: Bench, alone: Haproxy) -> None:
-    head = '{ "http-req" }, function(txn, name)\n'
+    head = '{ "http-req" }, function(txn, name, variable)\n'
     text = gate(alone.address)
     assert head in text
     start(bench, alone, text.replace(head, f"{head} passed = passed + 1\n"))
@@ -552,6 +553,175 @@ def test_an_old_worker_waits_for_what_the_new_one_still_learns(bench: Bench, pai
     assert found["taught"] == "s1"
     assert found["restored"] == "s3"
     assert found["new"]
+
+
+class Slow(ThreadingHTTPServer):
+    """A server that answers with its name, once it may; a request for /login/ID gets that session.
+
+    Attributes:
+        name: the server's.
+        free: whether it may.
+        asked: the requests so far.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, name: str, free: threading.Event) -> None:
+        super().__init__(("127.0.0.1", 0), SlowAnswer)
+        self.name, self.free, self.asked = name, free, list[str]()
+
+
+class SlowAnswer(BaseHTTPRequestHandler):
+    """One request for a slow server."""
+
+    server: Slow
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.server.free.wait(SECONDS)
+        new = f"Set-Cookie: JSESSIONID={self.path.removeprefix('/login/')}\r\n" if self.path != "/" else ""
+        head = f"HTTP/1.1 200 OK\r\n{new}Connection: close\r\nContent-Length: {len(self.server.name)}\r\n\r\n"
+        self.wfile.write((head + self.server.name).encode())
+
+    def log_message(self, *arguments: object) -> None:
+        """Says nothing."""
+
+
+@dataclass
+class Begun:
+    """A pair, one of which was reloaded while sessions began.
+
+    Attributes:
+        pair: the one, and its peer.
+        free: lets the servers answer.
+        sessions: who answered on the old worker, by session.
+    """
+
+    pair: tuple[Haproxy, Haproxy]
+    free: threading.Event
+    sessions: dict[str, str] = field(default_factory=dict)
+
+    def asked_again(self, haproxy: Haproxy) -> dict[str, str]:
+        """Gives who answers now; in an order that the balancer's turn can't meet."""
+        order = random.sample(list(self.sessions), len(self.sessions))
+        return {session: Client(haproxy.front).ask(session) for session in order}
+
+
+BEGUN = 20  # sessions of each kind
+
+
+@contextmanager
+def begun(bench: Bench, told: bool = True, first: int = 1) -> Iterator[Begun]:
+    """Reloads while servers have logins and requests of unknown sessions; they answer when `free` is set, or after it.
+
+    Args:
+        bench: where.
+        told: whether the configuration has the lines that tell.
+        first: the first server's id from the reload on.
+    """
+    with ExitStack() as stack:
+        free = threading.Event()
+        servers = [Slow(f"s{number}", free) for number in range(1, 5)]
+        for server in servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+        slow = replace(bench, servers={server.name: server.server_port for server in servers})
+        number = next(numbers)
+        a, b = (bench.haproxy(f"{name}{number}") for name in ("begun", "peer"))
+        for one, other in ((a, b), (b, a)):
+            stack.callback(end, one)
+            slow.configure(one, other, lua=gate(one.address))
+            if not told:
+                file = one.folder / f"{one.name}.cfg"
+                file.write_text(re.sub(r".*session_guard_tell.*\n", "", file.read_text()))
+            one.start()
+        wait_for("the pair in sync", lambda: a.in_sync() and b.in_sync())
+        for one in (a, b):
+            one.ask("@1 session-guard open alone")
+        made = Begun((a, b), free)
+
+        def ask(session: str, login: bool) -> None:
+            path, cookie = (f"/login/{session}", "") if login else ("/", session)
+            made.sessions[session] = Client(a.front).ask(cookie, path)
+
+        threads = [
+            threading.Thread(target=ask, args=(f"{kind}{turn}", kind == "login"))
+            for turn in range(BEGUN)
+            for kind in ("login", "unknown")
+        ]
+        for thread in threads:
+            thread.start()
+        wait_for("the requests at the servers", lambda: sum(len(server.asked) for server in servers) == 2 * BEGUN)
+        slow.configure(a, b, lua=gate(a.address), first=first)
+        a.reload()
+        assert opened(a)["reason"] == "learnt"
+        yield made
+        free.set()
+        for thread in threads:
+            thread.join(SECONDS)
+
+
+def answer(made: Begun) -> None:
+    """Has the servers answer, and waits for all."""
+    made.free.set()
+    wait_for("the answers", lambda: len(made.sessions) == 2 * BEGUN)
+
+
+def test_sessions_that_begin_on_an_old_worker_are_known(bench: Bench) -> None:
+    with begun(bench) as made:
+        answer(made)
+        for haproxy in made.pair:
+            assert made.asked_again(haproxy) == made.sessions
+        assert "the new process" not in made.pair[0].said()
+
+
+def test_without_the_lines_they_are_moved(bench: Bench) -> None:
+    with begun(bench, told=False) as made:
+        answer(made)
+        assert made.asked_again(made.pair[0]) != made.sessions
+
+
+def test_a_server_may_have_another_id_after_the_reload(bench: Bench) -> None:
+    with begun(bench, first=11) as made:
+        answer(made)
+        assert made.asked_again(made.pair[0]) == made.sessions
+
+
+def test_what_the_new_worker_knows_is_not_overwritten(bench: Bench) -> None:
+    with begun(bench) as made:
+        a, _ = made.pair
+        rows = {f"{kind}{turn}": random.randint(1, 4) for turn in range(BEGUN) for kind in ("login", "unknown")}
+        a.plant(rows)
+        answer(made)
+        assert made.asked_again(a) == answers(rows) != made.sessions
+
+
+@pytest.mark.parametrize("session", ["two words", "a;b", "back\\slash", "#", "sh<<"])
+def test_a_key_is_told_as_it_is(bench: Bench, alone: Haproxy, session: str) -> None:
+    start(bench, alone, expression="req.hdr(X-Key)")
+    alone.ask("@1 session-guard open by-hand")
+    asked = f"X-Key: {session}"
+    with slow_heads(alone, ["any"]) as clients:
+        alone.reload()
+        alone.ask("@1 session-guard open by-hand")
+        (client,) = clients.values()
+        assert client.connection
+        server = client.exchange(client.connection, f"{asked}\r\n\r\n".encode())
+    Client(alone.front).ask()  # it was that server's turn
+    assert Client(alone.front).ask(header=asked) == server
+
+
+def test_a_key_that_is_no_word_is_left_out(bench: Bench, alone: Haproxy) -> None:
+    start(bench, alone, expression="req.hdr(X-Key)")
+    alone.ask("@1 session-guard open by-hand")
+    with slow_heads(alone, ["any"]) as clients:
+        alone.reload()
+        alone.ask("@1 session-guard open by-hand")
+        (client,) = clients.values()
+        assert client.connection
+        assert client.exchange(client.connection, b"X-Key: a\tb\r\n\r\n")
+    assert re.search(r"used:0$", alone.ask("@1 show table b"), re.MULTILINE)
 
 
 def test_a_worker_without_a_successor_asks_nobody(bench: Bench, alone: Haproxy) -> None:

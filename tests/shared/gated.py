@@ -242,6 +242,7 @@ class Bench:
         expression: str = COOKIE,
         table: str = "string len 32",
         settings: tuple[str, ...] = (),
+        first: int = 1,
     ) -> None:
         """Writes a configuration of a frontend with a sticky backend, `b`.
 
@@ -253,6 +254,7 @@ class Bench:
             expression: what tells a session.
             table: the type of the table.
             settings: further lines of `global`.
+            first: the first server's id, from which the others count.
         """
         section = ["global", f"chroot {haproxy.inside('')}", "user haproxy", "group haproxy", *settings]
         rules = []
@@ -261,16 +263,22 @@ class Bench:
                 section.append("tune.lua.bool-sample-conversion normal")
             section += [
                 f"lua-load {haproxy.inside(haproxy.name)}.lua",
-                f"stats socket {address or haproxy.address} user haproxy mode 600 level user",
+                f"stats socket {address or haproxy.address} user haproxy mode 600 level operator backlog 1024",
             ]
+            key = "txn.session_guard_1"
+            given = f"{{ {expression},set-var({key}) -m found }}"
             shut = "!{ stopping,not,and(proc.session_guard) -m bool } !{ path_beg /health }"
-            unknown = (
-                f"{{ {expression},set-var(txn.session_guard) -m found }} !{{ var(txn.session_guard),in_table(b) }}"
-            )
-            rules = [f"http-request lua.session_guard b if {shut} {unknown}"]
+            new = "{ res.cook(JSESSIONID),set-var(txn.session_guard_new) -m found }"
+            rules = [
+                f"http-request lua.session_guard b {key} if {given} {shut} !{{ var({key}),in_table(b) }}",
+                f"http-response lua.session_guard_tell b {key} if {{ stopping }} {{ var({key}) -m found }}",
+                f"http-response lua.session_guard_tell b txn.session_guard_new if {{ stopping }} {new}",
+            ]
             rules.append("use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }")
         rules += [f"stick-table type {table} size 1m expire 30m peers pp", f"stick on {expression}"]
-        servers = [f"server {name} 127.0.0.1:{port}" for name, port in self.servers.items()]
+        rules.append("stick store-response res.cook(JSESSIONID)")
+        named = enumerate(self.servers.items(), first)
+        servers = [f"server {name} 127.0.0.1:{port} id {number}" for number, (name, port) in named]
         peers = [
             f"peer {one.name} 127.0.0.1:{one.peer}" for one in sorted([haproxy, *others], key=lambda one: one.name)
         ]

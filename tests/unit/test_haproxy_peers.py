@@ -415,11 +415,10 @@ def test_before_2_0_a_process_answers_where_it_was_told_to_before(answering: Mod
     assert answering.serving_pid() == 4711
 
 
-def test_a_stats_socket_that_shows_no_rows_is_passed_over(answering: ModuleType) -> None:
+@pytest.mark.parametrize("words", ["/nowhere mode 600 level user", "/no/session-guard.haproxy.sock level operator"])
+def test_a_stats_socket_that_may_do_too_little_is_passed_over(answering: ModuleType, words: str) -> None:
     text = answering.CONFIGURATION.read_text()
-    answering.CONFIGURATION.write_text(
-        text.replace("global\n", "global\n  stats socket /nowhere mode 600 level user\n")
-    )
+    answering.CONFIGURATION.write_text(text.replace("global\n", f"global\n  stats socket {words}\n"))
     assert answering.serving_pid() == 4711
 
 

@@ -96,14 +96,16 @@ def test_what_the_role_renders_is_what_the_program_wants(configuration: ModuleTy
     assert configuration.Configuration(GOLDEN).lacks(wanted) == []
 
 
-@pytest.mark.parametrize(("version", "chosen"), [((3, 0), []), ((3, 1), ["tune.lua.bool-sample-conversion normal"])])
+@pytest.mark.parametrize(
+    ("version", "chosen"), [((3, 0), []), ((3, 1), ["tune.lua.bool-sample-conversion normal # session-guard"])]
+)
 def test_lua_is_given_booleans_as_such_where_that_is_a_choice(
     configuration: ModuleType, version: tuple[int, int], chosen: list[str]
 ) -> None:
     lines = needed(configuration, CONFIGURED, version)["global"]
     assert lines == [
-        *(*chosen, f"lua-load {GATE}", f"stats socket {SOCKET} mode 600 level user"),
-        *("hard-stop-after 3600s", "mworker-max-reloads 10"),
+        *(*chosen, f"lua-load {GATE}", f"stats socket {SOCKET} mode 600 level operator backlog 1024"),
+        *("hard-stop-after 3600s # session-guard", "mworker-max-reloads 10 # session-guard"),
     ]
 
 
@@ -115,31 +117,62 @@ def test_a_choice_that_was_made_stays(configuration: ModuleType) -> None:
 def test_only_sections_that_look_up_a_shared_table_have_lines(configuration: ModuleType) -> None:
     wanted = needed(configuration, CONFIGURED)
     assert list(wanted) == ["global", "backend shop"]
-    rule, follow = wanted["backend shop"]
-    assert "{ req.cook(SID),set-var(txn.session_guard) -m found }" in rule
+    rule, _, follow = wanted["backend shop"]
+    assert "{ req.cook(SID),set-var(txn.session_guard_1) -m found }" in rule
     assert follow == "use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }"
 
 
 def test_a_bound_that_was_chosen_stays(configuration: ModuleType) -> None:
     text = CONFIGURED.replace("global\n", "global\n  hard-stop-after 5m\n")
     wanted = needed(configuration, text)["global"]
-    assert [line for line in wanted if line.split()[0] in BOUNDS] == ["mworker-max-reloads 10"]
+    assert [line for line in wanted if line.split()[0] in BOUNDS] == ["mworker-max-reloads 10 # session-guard"]
 
 
 def test_a_table_of_a_peers_section_is_kept_by_old_processes_which_ask_nobody(configuration: ModuleType) -> None:
     text = CONFIGURED.replace("peers pp\n", "peers pp\n  table t type string len 32 size 1m\n")
-    (rule,) = needed(configuration, text.replace('"SID")', '"SID") table pp/t'))["backend shop"]
-    assert rule.startswith("http-request lua.session_guard pp/t if !{ var(proc.session_guard) -m bool }")
+    rule, _ = needed(configuration, text.replace('"SID")', '"SID") table pp/t'))["backend shop"]
+    assert rule.startswith("http-request lua.session_guard pp/t txn.session_guard_1 if ")
+    assert " !{ var(proc.session_guard) -m bool } " in rule
     both = text.replace('on req.cook("SID")', 'on req.cook("SID")\n  stick match hdr(U) table pp/t')
-    rule, _, follow = needed(configuration, both)["backend shop"]
-    assert rule.startswith("http-request lua.session_guard shop if !{ stopping,not,and(proc.session_guard) -m bool }")
+    rule, *_, follow = needed(configuration, both)["backend shop"]
+    assert rule.startswith("http-request lua.session_guard shop txn.session_guard_1 if ")
+    assert " !{ stopping,not,and(proc.session_guard) -m bool } " in rule
     assert follow.endswith("-m found } !{ hdr(U),in_table(pp/t) }")
+
+
+def test_of_what_is_stored_an_old_process_tells(configuration: ModuleType) -> None:
+    stick = '  stick match hdr(U)\n  stick on req.cook("SID")\n  stick store-response res.cook(SID)\n'
+    text = CONFIGURED.replace('  stick on req.cook("SID")\n', stick, 1) + (
+        "backend login\n  stick store-response res.hdr(T) table shop\nbackend raw\n  mode tcp\n"
+        "  stick store-response payload(0,8) table shop\n"
+    )
+    told = {
+        section: [line for line in lines if line.startswith("http-response")]
+        for section, lines in needed(configuration, text).items()
+        if section != "global"
+    }
+    tell, new = "http-response lua.session_guard_tell shop", "txn.session_guard_new"
+    assert told == {
+        "backend shop": [
+            f"{tell} txn.session_guard_2 if {{ stopping }} {{ var(txn.session_guard_2) -m found }}",
+            f"{tell} {new} if {{ stopping }} {{ res.cook(SID),set-var({new}) -m found }}",
+        ],
+        "backend login": [f"{tell} {new} if {{ stopping }} {{ res.hdr(T),set-var({new}) -m found }}"],
+    }
+    also = text.replace("  stick match hdr(U)\n", "  stick match hdr(U)\n  stick store-request hdr(U)\n")
+    told_too = f"{tell} txn.session_guard_1 if {{ stopping }} {{ var(txn.session_guard_1) -m found }}"
+    assert told_too in needed(configuration, also)["backend shop"]
+
+
+def test_a_mark_takes_all_lines_off(configuration: ModuleType) -> None:
+    lines = [line for lines in needed(configuration, CONFIGURED, (3, 2)).values() for line in lines]
+    assert [line for line in lines if not re.search("session[-_]guard", line)] == []
 
 
 def test_the_gates_socket_is_for_the_worker_alone_in_the_root_that_it_has(configuration: ModuleType) -> None:
     text = CONFIGURED.replace("global\n", "global\n  chroot /srv/jail/\n  user lb\n")
     socket = needed(configuration, text)["global"][1]
-    assert socket == "stats socket /srv/jail/session-guard.haproxy.sock user lb mode 600 level user"
+    assert socket == "stats socket /srv/jail/session-guard.haproxy.sock user lb mode 600 level operator backlog 1024"
 
 
 @pytest.mark.parametrize("section", ["global", "backend back-session", "listen api"])

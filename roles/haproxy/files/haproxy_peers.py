@@ -229,8 +229,9 @@ def ask_stats_socket(command: str) -> str:
     asked = 0
     for file in (CONFIGURATION, last_good(CONFIGURATION)):
         text = file.read_text() if file.exists() else ""
-        # One of level user, as the session guard's, shows no rows.
-        for address in re.findall(r"^\s*stats\s+socket\s+(/\S+)(?!.*\slevel\s+user\b)", text, re.MULTILINE)[:1]:
+        # One of level user shows no rows; the session guard's own closes no frontend.
+        pattern = r"^\s*stats\s+socket\s+(?!\S*/session-guard\.)(/\S+)(?!.*\slevel\s+user\b)"
+        for address in re.findall(pattern, text, re.MULTILINE)[:1]:
             asked += 1
             with suppress(OSError):
                 return ask(command, str(address))

@@ -18,6 +18,9 @@ FIRST = (2, 4)  # variables of the process that threads share, and lua-load
 FIRST_TO_ASK = (3, 1)  # warns of Lua until tune.lua.bool-sample-conversion is chosen
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1e-3}
 FOLLOW = "use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }"
+NEW = "txn.session_guard_new"
+TELL = "http-response lua.session_guard_tell"
+MARK = " # session-guard"  # where a line does not name the guard: who takes it off finds all of them
 OURS = re.compile(r"session[-_]guard")
 
 
@@ -62,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Pair:
-    """What a section looks up before it chooses a server: an expression in a shared table."""
+    """An expression in a shared table: what a section looks up before it chooses a server, or stores then."""
 
     section: str
     expression: str
@@ -96,7 +99,9 @@ class Configuration:
         self._read(text)
         self.tables = {table.name: table for section in self.sections for table in self._tables(section)}
         proxies = [section for section in self.sections if section.kind in ("backend", "listen")]
-        self.pairs = list(dict.fromkeys(pair for section in proxies for pair in self._pairs(section)))
+        self.pairs = self._pairs(proxies, "on", "match")
+        self.stored = self._pairs(proxies, "on", "store-request")
+        self.issued = self._pairs([section for section in proxies if section.mode() == "http"], "store-response")
         sticking = {self._table_of(section, line) for section in proxies for line in section.all("stick")}
         self.sticky = [table for name, table in self.tables.items() if name in sticking]
 
@@ -130,10 +135,15 @@ class Configuration:
     def _table_of(self, section: Section, stick: list[str]) -> str:
         return stick[stick.index("table") + 1] if "table" in stick[:-1] else section.name
 
-    def _pairs(self, section: Section) -> Iterable[Pair]:
-        for line in section.all("stick", "on") + section.all("stick", "match"):
-            if len(line) > 2 and (table := self._table_of(section, line)) in self.tables:
-                yield Pair(str(section), line[2], table)
+    def _pairs(self, sections: list[Section], *kinds: str) -> list[Pair]:
+        """Give what `stick` lines of these kinds name, each once."""
+        found = (
+            Pair(str(section), line[2], self._table_of(section, line))
+            for section in sections
+            for line in section.all("stick")
+            if len(line) > 2 and line[1] in kinds
+        )
+        return list(dict.fromkeys(pair for pair in found if pair.table in self.tables))
 
     def section(self, name: str) -> list[Section]:
         """Give the sections of that name; HAProxy reads several of `global` as one."""
@@ -168,32 +178,47 @@ class Configuration:
             "global": [
                 f"lua-load {gate}",
                 self._stats_socket(socket),
-                *(f"{keyword} {value}" for keyword, value in bounds.items() if keyword not in chosen),
+                *(f"{keyword} {value}{MARK}" for keyword, value in bounds.items() if keyword not in chosen),
             ],
         }
         if version >= FIRST_TO_ASK:
             choice = "tune.lua.bool-sample-conversion"
-            needed["global"].insert(0, f"{choice} {chosen.get(choice, 'normal')}")
-        for pair in self.pairs:
-            passes = "var(proc.session_guard)" if pair.kept() else "stopping,not,and(proc.session_guard)"
-            holds = f"!{{ {passes} -m bool }}" + (f" !{exempt}" if exempt else "")
-            needed.setdefault(pair.section, []).append(
-                f"http-request lua.session_guard {pair.table} if {holds}"
-                f" {{ {pair.expression},set-var(txn.session_guard) -m found }}"
-                f" !{{ var(txn.session_guard),in_table({pair.table}) }}"
-            )
-        for section in dict.fromkeys(pair.section for pair in self.pairs if not pair.kept()):
-            kept = [pair for pair in self.pairs if pair.section == section and pair.kept()]
-            there = [f" !{{ {pair.expression},in_table({pair.table}) }}" for pair in kept]
-            needed[section].append(FOLLOW + "".join(there))
+            needed["global"].insert(0, f"{choice} {chosen[choice]}" if choice in chosen else f"{choice} normal{MARK}")
+        for section in dict.fromkeys(pair.section for pair in self.pairs + self.issued):
+            needed[section] = self._lines(section, exempt)
         return needed
 
+    def _lines(self, section: str, exempt: str) -> list[str]:
+        """Give the lines of a sticky section; those of the response can't read the request any more."""
+        holding, telling = [], []
+        pairs = [pair for pair in self.pairs if pair.section == section]
+        for number, pair in enumerate(pairs, 1):
+            key = f"txn.session_guard_{number}"
+            passes = "var(proc.session_guard)" if pair.kept() else "stopping,not,and(proc.session_guard)"
+            holding.append(
+                f"http-request lua.session_guard {pair.table} {key}"
+                f" if {{ {pair.expression},set-var({key}) -m found }}"
+                f" !{{ {passes} -m bool }}{exempt and f' !{exempt}'}"
+                f" !{{ var({key}),in_table({pair.table}) }}"
+            )
+            if pair in self.stored:
+                telling.append(f"{TELL} {pair.table} {key} if {{ stopping }} {{ var({key}) -m found }}")
+        for pair in (pair for pair in self.issued if pair.section == section):
+            given = f"{{ {pair.expression},set-var({NEW}) -m found }}"
+            telling.append(f"{TELL} {pair.table} {NEW} if {{ stopping }} {given}")
+        there = "".join(f" !{{ {pair.expression},in_table({pair.table}) }}" for pair in pairs if pair.kept())
+        return holding + telling + ([] if all(pair.kept() for pair in pairs) else [FOLLOW + there])
+
     def _stats_socket(self, path: str) -> str:
-        """Give the line of the gate's socket: for the worker's user alone, in the root directory that it has."""
+        """Give the line of the gate's socket: for the worker's user alone, in the root directory that it has.
+
+        An old process writes rows by it, which takes level operator (table_process_entry_per_key in HAProxy's
+        src/stick_table.c). When many ask at a time, they wait; without a backlog some would be refused.
+        """
         last = {line[0]: line[1] for section in self.section("global") for line in section.lines if len(line) == 2}
         place = f"{last['chroot'].rstrip('/')}/{path.rpartition('/')[2]}" if "chroot" in last else path
         user = next((f" {word} {last[word]}" for word in ("user", "uid") if word in last), "")
-        return f"stats socket {place}{user} mode 600 level user"
+        return f"stats socket {place}{user} mode 600 level operator backlog 1024"
 
     def lacks(self, needed: dict[str, list[str]]) -> list[str]:
         """Say which of the needed lines are missing, in the wrong order, or of another release of the guard."""

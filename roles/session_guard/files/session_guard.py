@@ -55,7 +55,7 @@ def show_lines(needed: dict[str, list[str]]) -> str:
     for name, lines in needed.items():
         where = "in this order"
         if name != "global":
-            where = "before its other http-request lines; use-server after its other use-server lines"
+            where = "before its other http-request and http-response lines; use-server after its other use-server lines"
         text += [f"# In `{name}`, {where}:", *(f"    {line}" for line in lines), ""]
     return "\n".join(text)
 
