@@ -179,7 +179,9 @@ def test_signs_of_life_are_no_answers() -> None:
 @pytest.mark.parametrize("said", ["garbage", "[]", "{}", '{"id":'])
 def test_garbage_ends_the_connection(said: str) -> None:
     first = """'{"id": 1, "answer": 5}'"""
-    pipe = Pipe("here", ["sh", "-c", f"read x; echo {first}; read x; echo '{said}'; exec tail -f /dev/null"], b"\n")
+    # The answer comes after its request: an earlier one would be nobody's.
+    say = f"read source; read request; echo {first}; read request; echo '{said}'; exec tail -f /dev/null"
+    pipe = Pipe("here", ["sh", "-c", say], b"\n")
     assert ask(pipe, "clock") == 5
     with pytest.raises(HostError) as caught:
         ask(pipe, "clock")
