@@ -1,7 +1,5 @@
 """Tests of one suite's HAProxies run one after another, in its root file system; beside those of another suite."""
 
-from typing import Any
-
 import pytest
 from gated import SUITES
 from xdist.scheduler import LoadScopeScheduling
@@ -13,5 +11,5 @@ class BySuite(LoadScopeScheduling):  # type: ignore[misc] # xdist's has no types
         return next((suite for suite in SUITES if suite in parameters), file.partition("::")[0])
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySuite:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> BySuite:
     return BySuite(config, log)

@@ -328,9 +328,6 @@ class Worker:
             return "Name: HAProxy\nVersion: 2.6.12\n"
         if commands == ("show stat",):
             return (ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text()
-        if commands[0].startswith("show table"):
-            asked = [command.rpartition(" key ")[2] for command in commands]
-            return "".join(f"{self.header}{self.row(key)}\n" for key in asked)
         self.commands += commands
         return "Require a valid integer value to store a value\n" * len(commands) if self.refuses else "\n"
 
@@ -451,6 +448,12 @@ def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, 
     counts = dumps.restore([file], {"back-session": table}, missing_only=True)
     assert (counts["restored"], counts["there"]) == (1, 1)
     assert worker.commands == [f"set table back-session key two data.server_id {WEB_1}"]
+
+
+def test_rows_of_the_last_moments_are_written_again(dumps: ModuleType, worker: Worker, table: object) -> None:
+    worker.rows = {"fresh": (WEB_1, 1_799_000), "older": (WEB_1, 1_790_000), "unbound": (0, 1_799_000)}
+    dumps.send_on({"back-session": table}, 5)
+    assert worker.commands == [f"set table back-session key fresh data.server_id {WEB_1}"]
 
 
 def test_of_two_dumps_the_row_that_lasts_longer_counts(dumps: ModuleType, tmp_path: Path) -> None:
@@ -724,6 +727,9 @@ class Reload:
         monkeypatch.setattr(module.haproxy_peers, "wait_until_in_sync", self.sync)
         monkeypatch.setattr(module.guard_dump, "write", self.write)
         monkeypatch.setattr(module.guard_dump, "restore", self.restore)
+        monkeypatch.setattr(
+            module.guard_dump, "send_on", lambda tables, seconds: self.did.append(f"send on {' '.join(tables)}".strip())
+        )
 
     def kill(self, pid: int, number: int) -> None:
         self.did.append("signal")
@@ -753,7 +759,7 @@ def reload(host: Host, monkeypatch: pytest.MonkeyPatch) -> Reload:
 
 def test_a_reload_that_loses_nothing_is_done(reload: Reload) -> None:
     assert reload() == "done"
-    assert reload.did == ["dump shop", "signal", "compare shop", "open learnt"]
+    assert reload.did == ["dump shop", "signal", "compare shop", "open learnt", "send on shop"]
     assert reload.held
     assert not reload.host.hold.exists()
 
@@ -761,13 +767,13 @@ def test_a_reload_that_loses_nothing_is_done(reload: Reload) -> None:
 def test_rows_that_are_missing_after_a_reload_are_written_back(reload: Reload) -> None:
     reload.missing = 2
     assert reload() == "done with a warning; 2 rows were missing after the reload, and written back"
-    assert reload.did[-1] == "open restored"
+    assert reload.did[-2:] == ["open restored", "send on shop"]
 
 
 def test_rows_are_written_back_before_the_deadline_opens_the_gate(reload: Reload) -> None:
     reload.synced, reload.missing = False, 10
     assert reload().startswith("done with a warning; the new process was not in sync within 5 s; 10 rows were missing")
-    assert reload.did[-1] == "open restored"
+    assert reload.did[-2:] == ["open restored", "send on shop"]
 
 
 @pytest.mark.parametrize("before", [(100_001, 1_000_000), (100, 100)], ids=["large", "full"])
@@ -806,7 +812,7 @@ def test_what_is_carried_is_no_row_that_was_missing(reload: Reload) -> None:
     reload.host.running_copy.write_text(CONFIGURED.replace("len 32", "len 64"))
     reload.missing = 10
     assert "10 rows of shop are carried by dump and restore; restored: 10 rows" in reload()
-    assert reload.did == ["dump shop", "signal", "compare shop", "open restored"]
+    assert reload.did == ["dump shop", "signal", "compare shop", "open restored", "send on"]
 
 
 # --- the command line -----------------------------------------------------------------------------

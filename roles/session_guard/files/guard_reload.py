@@ -20,6 +20,7 @@ OPENING_SECONDS = 5  # beyond the gate's deadline
 # A table of more rows is not compared: that would take seconds at each reload. Nor is a full one, whose oldest rows go.
 COMPARED_ROWS = 100_000
 SETTLE_SECONDS = 0.5  # as the gate's SETTLE: a row that is used while it is taught comes after the teaching
+NEWS_SECONDS = 1  # before the reload: what the old worker may not have sent to the other balancers
 FEWER = 0.99  # of the rows of a larger table; some expire meanwhile
 
 
@@ -52,7 +53,7 @@ def reload(host: Host) -> str:
             carried = {table.name: carried.get(table.name, table.name) for table in old.sticky} | carried
     file = host.state_directory / "carried.dump"
     carried = {name: to for name, to in carried.items() if worker and to in new.tables}
-    before = sizes() if worker else {}
+    before, began = sizes() if worker else {}, time.monotonic()
     taught = [table.name for table in old.sticky if table.name in new.tables and table.name not in carried]
     compared = [
         name for name in taught if name in before and before[name][0] <= min(COMPARED_ROWS, before[name][1] - 1)
@@ -78,6 +79,7 @@ def reload(host: Host) -> str:
             to_compare = {name: new.tables[name] for name in compared}
             try:
                 said += write_back(host, file, to_carry, to_compare, others=len(taught) > len(compared))
+                guard_dump.send_on(to_compare, time.monotonic() - began + NEWS_SECONDS)
             except (OSError, PeersError) as error:  # the new worker runs; its gate opens at its deadline, if not before
                 said.append(f"whether rows are missing is unknown: {error}")
     finally:
