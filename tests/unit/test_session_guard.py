@@ -709,6 +709,7 @@ class Reload:
         self.before = self.after = (10, 100)  # rows, and room for how many
         self.missing = 0
         self.synced = True
+        self.late = set[tuple[str, str]]()
         self.did = list[str]()
         self.held = False
         fakes = {
@@ -718,12 +719,15 @@ class Reload:
             "sizes": lambda: {"shop": self.after if "signal" in self.did else self.before},
             "open_gate": lambda reason: self.did.append(f"open {reason}"),
             "SETTLE_SECONDS": 0,
+            "acknowledged": lambda section: {("lb-2", "shop"): (7, 7), ("lb-2", "limits"): (0, 9)},
+            "wait_until_acknowledged": self.told,
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(module, name, fake)
         monkeypatch.setattr(module.os, "kill", self.kill)
         monkeypatch.setattr(module.haproxy_peers, "master_pid", lambda: 1)
         monkeypatch.setattr(module.haproxy_peers, "worker_pid", lambda: 2)
+        monkeypatch.setattr(module.haproxy_peers, "ask_worker", lambda command: "")
         monkeypatch.setattr(module.haproxy_peers, "wait_until_in_sync", self.sync)
         monkeypatch.setattr(module.guard_dump, "write", self.write)
         monkeypatch.setattr(module.guard_dump, "restore", self.restore)
@@ -734,6 +738,10 @@ class Reload:
     def kill(self, pid: int, number: int) -> None:
         self.did.append("signal")
         self.held = self.host.hold.exists()
+
+    def told(self, wanted: set[tuple[str, str]], bound: float) -> set[tuple[str, str]]:
+        assert wanted <= {("lb-2", "shop")}
+        return wanted & self.late
 
     def sync(self, bound: float) -> None:
         if "signal" in self.did and not self.synced:
@@ -806,6 +814,47 @@ def test_a_comparison_that_fails_is_a_warning(reload: Reload, monkeypatch: pytes
     )
     assert reload.host.running_copy.exists()
     assert not reload.host.hold.exists()
+
+
+def test_a_balancer_that_does_not_take_the_latest_rows_is_a_warning(
+    reload: Reload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload.module, "TOLD_SECONDS", 0)
+    told = iter([set(), {("lb-2", "shop")}])
+    monkeypatch.setattr(reload.module, "wait_until_acknowledged", lambda wanted, bound: wanted & next(told))
+    assert reload() == "done with a warning; peer lb-2 has not taken the latest rows of shop within 0 s"
+
+
+def test_a_balancer_that_was_not_up_to_date_before_is_not_waited_for(reload: Reload) -> None:
+    reload.late = {("lb-2", "shop")}
+    assert reload() == "done"
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.6", "3.0", "3.2"])
+def test_what_peers_have_acknowledged_is_known(version: str) -> None:
+    worker = importlib.import_module("guard_worker")
+    fixtures = ROOT / "tests/verify/fixtures" / version
+    known = {
+        name: worker.acknowledged((fixtures / f"{name}-a.txt").read_text()) for name in ("pair", "len", "no-peers")
+    }
+    assert known["pair"] == {("haproxy-2", "back"): (7, 7)}
+    assert known["len"] == {("haproxy-2", "back"): (0, 10)}  # the tables differ: it takes nothing
+    assert known["no-peers"] == {}
+
+
+def test_peers_are_waited_for_until_they_have_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = importlib.import_module("guard_worker")
+    key = ("lb-2", "shop")
+    looks = iter(
+        [{}, {key: (2**32 - 1, 3)}, {key: (2, 9)}, {key: (3, 12)}]
+    )  # no session; then updates count from 0 again
+    monkeypatch.setattr(worker.haproxy_peers, "ask_worker", lambda command: "")
+    monkeypatch.setattr(worker, "acknowledged", lambda said: next(looks))
+    assert worker.wait_until_acknowledged({key}, 10) == set()
+    assert list(looks) == []
+    monkeypatch.setattr(worker, "acknowledged", lambda said: {key: (0, 1)})
+    assert worker.wait_until_acknowledged({key}, 0.01) == {key}
+    assert worker.wait_until_acknowledged(set(), 0.01) == set()
 
 
 def test_what_is_carried_is_no_row_that_was_missing(reload: Reload) -> None:
