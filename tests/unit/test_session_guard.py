@@ -219,7 +219,7 @@ def test_of_a_hand_written_configuration_the_sessions_are_read(configuration: Mo
     ]
     assert "st_account" in found.tables  # shared, and no sessions
     assert "st_search" not in found.tables
-    assert found.unserved((2, 6), True, True) == []
+    assert found.unserved((2, 6), True, True, gate=True) == []
     (tcp,) = found.section("backend directory")
     assert (tcp.mode(), found.section("backend shop")[0].mode()) == ("tcp", "http")
 
@@ -265,7 +265,38 @@ def test_what_cant_be_served_is_named(
     said: str,
 ) -> None:
     text = CONFIGURED.replace(*change) if change[0] else CONFIGURED
-    found = configuration.Configuration(text).unserved(version, lua, master)
+    found = configuration.Configuration(text).unserved(version, lua, master, gate=True)
+    assert [sentence[: len(said)] for sentence in found] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "lua", "master", "said"),
+    [
+        (("mode http", "mode tcp"), (2, 2), False, True, ""),
+        (("", ""), (1, 9), True, True, "HAProxy 1.9: the guard needs 2.0 or later"),
+        (("", ""), (2, 6), True, False, "the unit's arguments have no -S PATH"),
+        (("  server lb-1\n", "  server lb-1\n  shards 2\n"), (2, 8), True, True, "peers pp: with `shards`"),
+        (("store server_id", "store server_id recv-only"), (3, 2), True, True, "table shop: `recv-only`"),
+        (("stick on", "#"), (2, 6), True, True, "no backend or listen section has `stick on|match`"),
+    ],
+)
+def test_without_the_gate_only_lua_and_mode_tcp_do_not_count(
+    guard: ModuleType,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, str],
+    version: tuple[int, int],
+    lua: bool,
+    master: bool,
+    said: str,
+) -> None:
+    """As `check` says it."""
+    host.settings["gate"] = False
+    host.configuration.write_text(CONFIGURED.replace(*change) if change[0] else CONFIGURED)
+    monkeypatch.setattr(host, "version", lambda: version)
+    monkeypatch.setattr(host, "has_lua", lambda: lua)
+    monkeypatch.setattr(host, "arguments", ["haproxy", *(["-S", "/run/m.sock"] if master else [])])
+    found = guard.check(host, None)
     assert [sentence[: len(said)] for sentence in found] == ([said] if said else [])
 
 
@@ -273,8 +304,8 @@ def test_a_named_defaults_section_gives_the_mode(configuration: ModuleType) -> N
     text = "defaults web\n  mode http\ndefaults raw\n  mode tcp\n" + CONFIGURED.partition("peers pp")[2].join(
         ["peers pp", ""]
     ).replace("backend shop", "backend shop from web")
-    assert configuration.Configuration(text).unserved((2, 6), True, True) == []
-    assert configuration.Configuration(text.replace("from web", "from raw")).unserved((2, 6), True, True)
+    assert configuration.Configuration(text).unserved((2, 6), True, True, gate=True) == []
+    assert configuration.Configuration(text.replace("from web", "from raw")).unserved((2, 6), True, True, gate=True)
 
 
 # --- what a reload can't hand over ----------------------------------------------------------------

@@ -82,7 +82,7 @@ class Host:
 
     def unserved(self, configuration: Configuration) -> list[str]:
         """Say what of a configuration the guard can't serve."""
-        return configuration.unserved(self.version(), self.has_lua(), "-S" in self.arguments)
+        return configuration.unserved(self.version(), self.has_lua(), "-S" in self.arguments, self.settings["gate"])
 
     def keep_running_copy(self) -> None:
         """Keep a copy of the configuration that runs now."""

@@ -63,9 +63,7 @@ def show_lines(needed: dict[str, list[str]]) -> str:
 def check(host: Host, file: Path | None) -> list[str]:
     """Say what a configuration lacks, and what of it can't be served."""
     configuration = Configuration((file or host.configuration).read_text())
-    return (host.unserved(configuration) if host.settings["gate"] else []) + configuration.lacks(
-        host.needs(configuration)
-    )
+    return host.unserved(configuration) + configuration.lacks(host.needs(configuration))
 
 
 def prune(host: Host, dry_run: bool) -> list[str]:
