@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -298,6 +298,34 @@ def test_without_the_gate_only_lua_and_mode_tcp_do_not_count(
     monkeypatch.setattr(host, "arguments", ["haproxy", *(["-S", "/run/m.sock"] if master else [])])
     found = guard.check(host, None)
     assert [sentence[: len(said)] for sentence in found] == ([said] if said else [])
+
+
+def test_what_cant_be_served_is_refused_before_anything_changes(ansible: Callable[..., str], tmp_path: Path) -> None:
+    """Without the gate, too, but for what the gate alone needs."""
+    on: dict[str, Any] = {"haproxy_session_guard": True, "version": "2.6", "haproxy_peer_name": "lb-1"}
+    off = {**on, "session_guard_gate": False, "version": "2.2"}
+    tcp = {"haproxy_defaults": {"mode": "tcp"}}
+    unstuck = {"haproxy_backends": [{"name": "back"}]}
+    own = {"haproxy_config_source": "/etc/hostname"}
+    shards = {"haproxy_peers_lines": ["shards 2"], "version": "2.8"}
+    cases = {
+        "on-version": ({**on, "version": "2.3"}, "variables of the process. Allowed is 2.4 or later."),
+        "on-tcp": ({**on, **tcp}, "section back-session has `stick on` or `stick match` in mode tcp"),
+        "off-version": ({**off, "version": "1.9"}, "state of the peers on the command line. Allowed is 2.0 or later."),
+        "off-tcp": ({**off, **tcp}, ""),
+        "off-own": ({**off, **own, **unstuck}, ""),
+        "off-unstuck": ({**off, **unstuck}, "no backend or listen section has `stick on`"),
+        "off-shards": ({**off, **shards}, "'shards 2' keeps rows from balancers"),
+    }
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = {"all": {"hosts": {name: variables for name, (variables, _) in cases.items()}, "vars": local}}
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    playbook = ROOT / "tests/unit/render/guard.yml"
+    ansible("ansible-playbook", "-i", tmp_path / "hosts.json", "-e", f"out={tmp_path}", playbook)
+    said = json.loads((tmp_path / "refused.json").read_text())
+    assert [
+        name for name, (_, words) in cases.items() if words not in said[name] or bool(words) != bool(said[name])
+    ] == []
 
 
 def test_a_named_defaults_section_gives_the_mode(configuration: ModuleType) -> None:
