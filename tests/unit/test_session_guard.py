@@ -328,6 +328,34 @@ def test_what_cant_be_served_is_refused_before_anything_changes(ansible: Callabl
     ] == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        ("-f {config}", ""),
+        ("-f {config} -f {empty}", ""),
+        ("-f $CONFIG -p $PIDFILE", ""),
+        ("-f {config} -f {folder}", "{config}, {folder}/more.cfg"),
+        ("-f {folder}", "{folder}/more.cfg"),
+        ("-f $CONFIG -f /etc/own.cfg", "$CONFIG, /etc/own.cfg"),
+        ("-f /etc/own.cfg", "/etc/own.cfg"),
+    ],
+)
+def test_files_that_the_unit_reads_and_the_guard_does_not_are_named(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, arguments: str, others: str
+) -> None:
+    monkeypatch.setattr(host, "version", lambda: (2, 6))
+    monkeypatch.setattr(host, "has_lua", lambda: True)
+    host.settings["gate"] = False
+    folder, empty = host.state_directory / "conf.d", host.state_directory / "empty.d"
+    for place, name in ((folder, "more.cfg"), (folder, ".hidden.cfg"), (folder, "README"), (empty, "README")):
+        place.mkdir(exist_ok=True)
+        (place / name).touch()
+    paths = {"config": host.configuration, "folder": folder, "empty": empty}
+    host.arguments = ["haproxy", "-Ws", *arguments.format(**paths).split(), "-S", "/run/m.sock"]
+    said = f"the unit reads {others.format(**paths)}, and the guard {host.configuration} alone (session_guard_config)"
+    assert guard.check(host, None) == ([f"{said}: have the unit read that one file"] if others else [])
+
+
 def test_a_named_defaults_section_gives_the_mode(configuration: ModuleType) -> None:
     text = "defaults web\n  mode http\ndefaults raw\n  mode tcp\n" + CONFIGURED.partition("peers pp")[2].join(
         ["peers pp", ""]
@@ -710,6 +738,17 @@ def test_a_dump_of_which_nothing_has_changed_is_current(
     assert f"session_guard_dump_current_time_seconds {host.state['dump']['current']}\n" in textfile.read_text()
 
 
+def test_a_gate_that_is_gone_is_not_reported_any_more(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, textfile = importlib.import_module("guard_host"), Path(host.settings["textfile"])
+    monkeypatch.setattr(module, "gate_status", lambda: {"state": "open", "reason": "learnt", "kind": "cold"})
+    host.record()
+    assert "session_guard_gate_open" in textfile.read_text()
+    monkeypatch.setattr(module, "gate_status", dict)
+    host.record()
+    assert "session_guard_gate" not in textfile.read_text()
+    assert not json.loads((host.state_directory / "state.json").read_text())["gate"]
+
+
 def test_alerts_and_their_tests_name_what_the_program_writes() -> None:
     """promtool judges the rest; the file of its tests says how."""
     happened = {"time": 1, "outcome": "done", "why": "alone", "command": "dump", "seconds": 0.1}
@@ -866,6 +905,24 @@ def test_what_is_carried_is_no_row_that_was_missing(reload: Reload) -> None:
     reload.missing = 10
     assert "10 rows of shop are carried by dump and restore; restored: 10 rows" in reload()
     assert reload.did == ["dump shop", "signal", "compare shop", "open restored"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "status", "said"),
+    [
+        (True, {}, ["the running process has no gate; see `session-guard check`"]),
+        (False, {}, []),
+        (True, {"state": "open", "reason": "learnt"}, []),
+    ],
+)
+def test_a_gate_that_a_reload_has_lost_is_a_warning(
+    host: Host, monkeypatch: pytest.MonkeyPatch, gate: bool, status: dict[str, str], said: list[str]
+) -> None:
+    module = importlib.import_module("guard_reload")
+    host.settings["gate"] = gate
+    monkeypatch.setattr(module, "gate_status", lambda: status)
+    monkeypatch.setattr(module.haproxy_peers, "wait_until_in_sync", lambda bound: None)
+    assert module.wait_for_opening(host, host.read()) == said
 
 
 # --- the command line -----------------------------------------------------------------------------

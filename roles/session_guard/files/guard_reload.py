@@ -176,4 +176,6 @@ def wait_for_opening(host: Host, configuration: Configuration) -> list[str]:
         haproxy_peers.wait_until_in_sync(host.settings["reload_wait"])
     except PeersError as error:
         return [str(error).splitlines()[0]]
+    if host.settings["gate"] and not gate_status():
+        return ["the running process has no gate; see `session-guard check`"]
     return []
