@@ -738,6 +738,15 @@ def test_a_dump_of_which_nothing_has_changed_is_current(
     assert f"session_guard_dump_current_time_seconds {host.state['dump']['current']}\n" in textfile.read_text()
 
 
+@pytest.mark.parametrize(("dump", "told"), [("none", False), ("stop", False), ("timer", True), ("both", True)])
+def test_a_dump_that_no_timer_keeps_up_to_date_is_not_too_old(host: Host, dump: str, told: bool) -> None:
+    host.settings["dump"] = dump
+    host.record(dump={"time": 5, "rows": 1, "seconds": 0.1})
+    text = Path(host.settings["textfile"]).read_text()
+    assert "session_guard_dump_time_seconds 5\n" in text
+    assert ("session_guard_dump_current_time_seconds 5\n" in text) == told
+
+
 def test_a_gate_that_is_gone_is_not_reported_any_more(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     module, textfile = importlib.import_module("guard_host"), Path(host.settings["textfile"])
     monkeypatch.setattr(module, "gate_status", lambda: {"state": "open", "reason": "learnt", "kind": "cold"})
@@ -754,7 +763,7 @@ def test_alerts_and_their_tests_name_what_the_program_writes() -> None:
     happened = {"time": 1, "outcome": "done", "why": "alone", "command": "dump", "seconds": 0.1}
     state = {"gate": {"state": "open"}, **dict.fromkeys(("reload", "restore", "dump", "fault"), happened)}
     written_names = {
-        re.split("[ {]", row)[0] for row in importlib.import_module("guard_state").metrics(state).split("\n")
+        re.split("[ {]", row)[0] for row in importlib.import_module("guard_state").metrics(state, True).split("\n")
     }
     text = (ROLE / "files/session-guard.rules.yml").read_text()
     rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]

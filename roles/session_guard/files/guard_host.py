@@ -108,7 +108,8 @@ class Host:
         self.state = {**self.state, **self._state(), **found, "gate": gate_status()}
         files = [(self.state_directory / "state.json", json.dumps(self.state, indent=1) + "\n", 0o600)]
         if self.settings["textfile"]:
-            files.append((Path(self.settings["textfile"]), metrics(self.state), 0o644))
+            text = metrics(self.state, timer=self.settings["dump"] in ("timer", "both"))
+            files.append((Path(self.settings["textfile"]), text, 0o644))
         for file in files:
             self.write(*file)
 
