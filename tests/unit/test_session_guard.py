@@ -696,6 +696,27 @@ def test_a_reload_that_is_refused_is_an_error_of_the_unit(
     assert host.state["reload"]["outcome"] == "refused"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "error", "why"),
+    [(0.1, None, "reload was given up after 0.1 s"), (5, OSError(28, "No space left on device"), "[Errno 28] No space")],
+)
+def test_a_reload_that_is_given_up_or_breaks_has_failed(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, seconds: float, error: OSError | None, why: str
+) -> None:
+    def breaks(host: object) -> str:
+        if error:
+            raise error
+        time.sleep(30)
+        return "done"
+
+    monkeypatch.setattr(guard, "reload", breaks)
+    host.record(reload={"time": 1, "outcome": "done", "why": ""})
+    assert guard.hook(host, "reload", seconds) == 1
+    assert host.state["reload"]["outcome"] == "failed"
+    assert host.state["reload"]["why"].startswith(why)
+    assert host.state["faults"] == 1
+
+
 def test_a_state_that_cant_be_written_is_a_line_in_the_log(
     guard: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
