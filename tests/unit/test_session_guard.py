@@ -698,7 +698,10 @@ def test_a_reload_that_is_refused_is_an_error_of_the_unit(
 
 @pytest.mark.parametrize(
     ("seconds", "error", "why"),
-    [(0.1, None, "reload was given up after 0.1 s"), (5, OSError(28, "No space left on device"), "[Errno 28] No space")],
+    [
+        (0.1, None, "reload was given up after 0.1 s"),
+        (5, OSError(28, "No space left on device"), "[Errno 28] No space"),
+    ],
 )
 def test_a_reload_that_is_given_up_or_breaks_has_failed(
     guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, seconds: float, error: OSError | None, why: str
@@ -833,7 +836,8 @@ class Reload:
         self.module, self.host = module, host
         self.before = self.after = (10, 100)  # rows, and room for how many
         self.missing = 0
-        self.synced = True
+        self.synced = self.synced_before = True
+        self.waited = list[float]()
         self.did = list[str]()
         self.held = False
         fakes = {
@@ -858,7 +862,9 @@ class Reload:
         self.held = self.host.hold.exists()
 
     def sync(self, bound: float) -> None:
-        if "signal" in self.did and not self.synced:
+        if "signal" not in self.did:
+            self.waited.append(bound)
+        if not (self.synced if "signal" in self.did else self.synced_before):
             raise self.module.PeersError("not in sync")
 
     def write(self, file: Path, tables: list[Any], peer: str) -> dict[str, int]:
@@ -882,8 +888,34 @@ def reload(host: Host, monkeypatch: pytest.MonkeyPatch) -> Reload:
 def test_a_reload_that_loses_nothing_is_done(reload: Reload) -> None:
     assert reload() == "done"
     assert reload.did == ["dump shop", "signal", "compare shop", "open learnt"]
+    assert reload.waited == [15]
     assert reload.held
     assert not reload.host.hold.exists()
+
+
+def test_a_process_that_is_not_in_sync_reloads_and_its_tables_are_carried(reload: Reload) -> None:
+    reload.synced_before, reload.missing = False, 10
+    assert reload() == (
+        "done with a warning; the running process was not in sync within 15 s;"
+        " 10 rows of shop are carried by dump and restore; restored: 10 rows"
+    )
+    assert reload.did == ["dump shop", "signal", "compare shop", "open restored"]
+    assert reload.held
+
+
+def test_a_process_that_is_not_in_sync_is_left_alone_if_told_so(reload: Reload) -> None:
+    reload.synced_before, reload.host.settings["reload_unsynced"] = False, "refuse"
+    with pytest.raises(reload.module.Refused, match=r"^not in sync\n\(session_guard_reload_unsynced: proceed would"):
+        reload()
+    assert reload.did == []
+    assert not reload.host.running_copy.exists()
+
+
+def test_a_mark_that_was_left_over_holds_no_gate(reload: Reload) -> None:
+    reload.host.hold.touch()
+    reload.before = reload.after = (100_001, 1_000_000)
+    assert reload() == "done"
+    assert not reload.held
 
 
 def test_rows_that_are_missing_after_a_reload_are_written_back(reload: Reload) -> None:
@@ -982,6 +1014,16 @@ def test_hooks_of_the_drop_in_are_commands_of_the_program() -> None:
     text = (ROLE / "templates/session-guard.conf.j2").read_text()
     called = {row.split()[-1] for row in text.splitlines() if row.startswith("Exec") and not row.endswith("=")}
     assert called == {"reload", "stopping", "started"}
+
+
+def test_systemd_gives_a_reload_the_time_of_its_longest_settings(guard: ModuleType) -> None:
+    ranges = re.findall(r"\[(session_guard_\w+), \d+, (\d+)\]", (ROLE / "tasks/preflight.yml").read_text())
+    most = {name: int(value) for name, value in ranges}
+    (bound,) = re.findall(
+        r"^TimeoutStartSec=(\d+)$", (ROLE / "templates/session-guard.conf.j2").read_text(), re.MULTILINE
+    )
+    longest = guard.LIMITS["reload"] + most["session_guard_reload_wait"] + most["session_guard_gate_deadline"]
+    assert longest + 15 <= int(bound)
 
 
 def test_every_default_is_used() -> None:
