@@ -239,6 +239,20 @@ def test_without_sessions_no_line_is_needed(configuration: ModuleType) -> None:
     assert needed(configuration, "global\nbackend a\n  stick-table type ip size 1k\n  stick on src\n") == {}
 
 
+def test_without_the_gate_check_misses_no_line_and_names_those_that_are_left(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "version", lambda: (2, 6))
+    monkeypatch.setattr(host, "has_lua", lambda: True)
+    missing = guard.check(host, None)
+    assert [sentence.split()[2] for sentence in missing if "missing" in sentence][:2] == ["lua-load", "stats"]
+    host.settings["gate"] = False
+    assert guard.check(host, None) == []
+    line = f"lua-load {host.settings['lua']}".replace(str(host.state_directory), "/etc/haproxy/session-guard")
+    host.configuration.write_text(CONFIGURED.replace("global\n", f"global\n  {line}\n"))
+    assert guard.check(host, None) == [f"global: outdated: {line}"]
+
+
 # --- what can't be served -------------------------------------------------------------------------
 
 
@@ -566,6 +580,25 @@ def test_a_dump_of_another_version_is_refused(dumps: ModuleType, tmp_path: Path)
         dumps.head_of(tmp_path / "dump")
 
 
+@pytest.mark.parametrize("text", ["table=shop key=k id=1\n", "{}\n", "[1]\n", "", "\xc3"])
+def test_a_file_that_is_no_dump_is_not_restored(
+    guard: ModuleType,
+    worker: Worker,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+) -> None:
+    file, settings = host.state_directory / "other", host.state_directory / "settings.json"
+    file.write_bytes(text.encode("latin-1"))
+    settings.write_text(json.dumps(host.settings))
+    monkeypatch.setattr(importlib.import_module("guard_store"), "peers_sections", dict)
+    monkeypatch.setattr(sys, "argv", ["session-guard", "--settings", str(settings), "restore", str(file)])
+    assert guard.main() == 1
+    assert capsys.readouterr().err == f"session-guard: {file} is no dump of the session guard\n"
+    assert worker.commands == []
+
+
 # --- who teaches ----------------------------------------------------------------------------------
 
 
@@ -805,7 +838,14 @@ def test_a_dump_that_cant_be_read_is_none(store: ModuleType, host: Host, capsys:
     written(store.previous(host.dump))
     file, tables = store.latest(host)
     assert (file, list(tables)) == (store.previous(host.dump), ["back-session"])
-    assert "tables.dump is no dump that this program reads" in capsys.readouterr().err
+    assert "tables.dump is no dump of the session guard" in capsys.readouterr().err
+
+
+def test_without_dumps_a_start_restores_none(store: ModuleType, host: Host) -> None:
+    written(host.dump)
+    assert store.latest(host)[0] == host.dump
+    host.settings["dump"] = "none"
+    assert store.latest(host) == (None, {})
 
 
 def test_lua_files_that_no_configuration_names_are_removed(guard: ModuleType, host: Host) -> None:

@@ -82,7 +82,9 @@ class Host:
 
     def unserved(self, configuration: Configuration) -> list[str]:
         """Say what of a configuration the guard can't serve."""
-        return self._other_files() + configuration.unserved(self.version(), self.has_lua(), "-S" in self.arguments, self.settings["gate"])
+        return self._other_files() + configuration.unserved(
+            self.version(), self.has_lua(), "-S" in self.arguments, self.settings["gate"]
+        )
 
     def _other_files(self) -> list[str]:
         """Say what the unit reads beside, or instead of, the configuration that the guard reads; of a folder its *.cfg.
