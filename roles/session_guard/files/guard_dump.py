@@ -84,10 +84,14 @@ def head_of(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is none, or of another version.
     """
-    with file.open(encoding="utf-8") as text:
-        head: dict[str, Any] = json.loads(text.readline())
-    if head["version"] != VERSION:
-        raise ValueError(f"{file} is a dump of version {head['version']}; this program reads {VERSION}")
+    try:
+        with file.open(encoding="utf-8") as text:
+            head: dict[str, Any] = json.loads(text.readline())
+        version = head["version"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is no dump of the session guard") from None
+    if version != VERSION:
+        raise ValueError(f"{file} is a dump of version {version}; this program reads {VERSION}")
     return head
 
 
