@@ -15,13 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 from deployment import ROOT, Run, play, wait_for
-from guarded import files, has_new_worker, is_open, state
+from guarded import files, has_new_worker, is_open, state, stop_and_start
 from node import Node
 from testinfra.host import Host
 from traffic import Traffic, traffic
 
 BY_HAND = (ROOT / "molecule/guard-by-hand/haproxy.cfg").read_text()
 CONFIGURATION = "/etc/haproxy/haproxy.cfg"
+TEXTFILE = "/var/lib/session-guard.prom"
 ON, OFF = "session_guard_state=present", "session_guard_state=absent"
 OLDEST = ROOT / ".venv-2.16"
 # The tables of sessions, and a backend that sticks by each; those of the rate limits are none.
@@ -284,12 +285,7 @@ def test_both_restarted_lose_nothing(
     balancers: list[Host], nodes: list[Node], sites: list[Site], planted: Found
 ) -> None:
     before = pages(sites[1], planted)
-    for host in balancers:
-        host.check_output("systemctl stop haproxy")
-    for host in balancers:
-        host.check_output("systemctl start --no-block haproxy")
-    for host in balancers:
-        wait_for("the gate to open", partial(is_open, host))
+    stop_and_start(balancers)
     assert [bindings(node, planted) for node in nodes] == [planted, planted]
     assert [pages(site, planted) for site in sites] == [before, before]
 
@@ -347,7 +343,7 @@ def test_no_session_is_told(balancers: list[Host], known: set[str]) -> None:
     for host in balancers:
         said = host.check_output("journalctl --no-pager --output cat")
         own = "\n".join(row for row in said.splitlines() if "session-guard" in row)
-        own += host.check_output("cat /var/lib/session-guard/state.json /var/lib/session-guard.prom")
+        own += host.check_output(f"cat /var/lib/session-guard/state.json {TEXTFILE}")
         assert "session_guard_gate_open" in own
         assert [key for key in known if key in own] == []
         assert [key for key in known if key in said and not re.fullmatch(r"[\d.]+", key)] == []
@@ -359,16 +355,18 @@ def test_no_session_is_told(balancers: list[Host], known: set[str]) -> None:
 def test_off_again_the_pair_is_what_it_was(
     balancers: list[Host], nodes: list[Node], sites: list[Site], planted: Found, stock: list[str], trusted: str
 ) -> None:
+    """What the guard was told counts for its removal, not what the run of the removal is told."""
     before = pages(sites[0], planted)
     with traffic(urls(nodes), trusted, PATIENCE) as seen:
         for host in balancers:
             host.check_output(f"sed -i {shlex.quote('/session[-_]guard/d')} {CONFIGURATION}")
             host.check_output("systemctl reload haproxy")
-        run = role(OFF, venv=OLDEST)
+        run = role(OFF, "session_guard_unit=another", "session_guard_textfile=", venv=OLDEST)
         assert run.rc == 0, run.output
     assert not seen.failed, seen
     assert [configuration(host) for host in balancers] == [BY_HAND, BY_HAND]
     assert [files(host) for host in balancers] == stock
+    assert not [host for host in balancers if host.file(TEXTFILE).exists]
     assert_nothing_changed(role(OFF), nodes)
     assert [bindings(node, planted) for node in nodes] == [planted, planted]
     assert [pages(site, planted) for site in sites] == [before, before]

@@ -1,8 +1,10 @@
 """A host with the session guard, as tests see it: its files, what it said, and its state."""
 
 import json
+from functools import partial
 from typing import Any
 
+from deployment import wait_for
 from node import Node
 from testinfra.host import Host
 
@@ -37,6 +39,16 @@ def state(host: Host) -> dict[str, dict[str, Any]]:
 def is_open(host: Host) -> bool:
     """Whether the gate of the running worker is."""
     return bool(state(host)["gate"].get("state") == "open")
+
+
+def stop_and_start(hosts: list[Host]) -> None:
+    """Stops all, then starts all at once; their gates are open again."""
+    for host in hosts:
+        host.check_output("systemctl stop haproxy")
+    for host in hosts:
+        host.check_output("systemctl start --no-block haproxy")
+    for host in hosts:
+        wait_for("the gate to open", partial(is_open, host))
 
 
 def has_new_worker(node: Node, worker: str) -> bool:

@@ -649,6 +649,15 @@ def test_a_peer_that_does_not_answer_is_not_waited_for_for_long(
     assert start.wait_for_teacher("pp", [], 10, time.monotonic() + 0.1) == "alone"
 
 
+def test_a_process_that_has_crashed_is_not_waited_for(
+    start: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systemd starts the next one when the command has ended."""
+    monkeypatch.setattr(start.haproxy_peers, "worker_pid", lambda: 0)
+    monkeypatch.setattr(start, "ANSWER_SECONDS", 0.2)
+    assert start.started(host) == "the process has ended"
+
+
 @pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
 def test_a_peer_with_a_session_is_told_from_one_without(start: ModuleType, version: str) -> None:
     text = (ROOT / f"tests/verify/fixtures/{version}/away-a.txt").read_text()
@@ -769,6 +778,7 @@ def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
 ) -> None:
     monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 1"])
+    monkeypatch.setattr(store, "sizes", lambda: {"shop": (1, 100)})
     monkeypatch.setattr(
         store.guard_dump, "write", lambda file, tables, peer, pause: file.write_text("new") and {"shop": 1}
     )
@@ -783,11 +793,23 @@ def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
     assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
 
 
+def test_a_process_that_does_not_have_the_tables_yet_is_stopped_without_a_fault(
+    store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard's first start replaces a process of another configuration."""
+    monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
+    said = {"show stat": "# pxname,svname\n", "show table": "# table: other, type: string, size:100, used:1\n"}
+    monkeypatch.setattr(store.haproxy_peers, "ask_worker", said.__getitem__)
+    assert store.stopping(host).startswith("nothing to dump: the running process has no table ")
+    assert not host.dump.exists()
+
+
 def test_a_dump_of_which_nothing_has_changed_is_current(
     store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 1"])
+    monkeypatch.setattr(store, "sizes", lambda: {"shop": (1, 100)})
     host.dump.touch()
     host.record(judged="the-invocation", dump={"time": 5, "rows": 1, "seconds": 0.1, "updates": ["4711", "shop 1"]})
     textfile = Path(host.settings["textfile"])

@@ -29,7 +29,7 @@ ROUNDS = 7
 # whatever HAProxy's version is.
 LOOKING = {"hosts/test_balancers.py": 10, "hosts/test_look.py": 3, "hosts/test_topology.py": 2}
 CHANGING = {"hosts/test_changes.py": 7}
-GUARD = {"guard/test_guard.py": 15}
+GUARD = {"guard/test_guard.py": 17}
 PASSABLE = [scenario.name for scenario in SCENARIOS.values() if not scenario.may_lose]
 RELOADING = [name for name in PASSABLE if {"reload", "reload-config"} & set(SCENARIOS[name].kinds)]
 # What a lost table shows in. Requests, faults and healing are fine.

@@ -46,7 +46,7 @@ FIRST_TO_DRAIN = (1, 6)  # has `set server ... state`
 # src/peers.c: 5 s for the old process, 5 s for the other peers).
 RESYNC_SECONDS = 12
 POLL_SECONDS = 0.2
-COMMAND_SECONDS = 120  # beyond systemd's own 90
+COMMAND_SECONDS = 150  # beyond the 120 that the session guard has systemd wait, and systemd's own 90
 LINE = 8000  # bytes of commands on a line; HAProxy takes 16 kB, less its own
 COMPARED = 10_000  # rows of a table, the same ones on each balancer
 

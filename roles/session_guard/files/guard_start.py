@@ -27,6 +27,8 @@ def started(host: Host) -> str:
     """Decide for each peers section whether a peer teaches this process or a dump is restored, and open the gate."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while not (haproxy_peers.worker_pid() and peers_sections()):
+        if not haproxy_peers.master_pid():  # systemd starts the next one when this program has ended
+            return "the process has ended"
         if time.monotonic() > deadline or not host.read().sticky:
             break
         time.sleep(POLL_SECONDS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import guard_dump
 import haproxy_peers
 from guard_host import Host, log
-from guard_worker import established, open_gate, peers_sections, updates
+from guard_worker import established, open_gate, peers_sections, sizes, updates
 from haproxy_peers import PeersError
 
 PAUSE_SECONDS = 0.02  # in the timer's dumps: tests/bench_dump.py shows what live traffic notices of them
@@ -37,6 +37,10 @@ def _keep(host: Host, if_changed: bool) -> str:
     tables = host.read().sticky
     if not tables or not haproxy_peers.worker_pid():
         return "nothing to dump: no worker answers" if tables else "nothing to dump: no table is shared"
+    there = sizes()
+    tables = [table for table in tables if table.name in there]
+    if not tables:  # what the guard came with is yet to be started
+        return "nothing to dump: the running process has no table that the configuration shares"
     invocation = host.invocation()
     if host.dump.exists() and host.state.get("judged") != invocation:
         return (
