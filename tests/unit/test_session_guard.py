@@ -277,6 +277,13 @@ def test_a_named_defaults_section_gives_the_mode(configuration: ModuleType) -> N
     assert configuration.Configuration(text.replace("from web", "from raw")).unserved((2, 6), True, True)
 
 
+def test_defaults_sections_stand_on_one_another(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("defaults\n", "defaults base\n").replace("backend shop", "backend shop from web")
+    for defaults, mode in (("from base", "http"), ("from base\n  mode tcp", "tcp"), ("", "tcp")):
+        found = configuration.Configuration(text.replace("peers pp", f"defaults web {defaults}\npeers pp", 1))
+        assert found.section("backend shop")[0].mode() == mode
+
+
 # --- what a reload can't hand over ----------------------------------------------------------------
 
 

@@ -42,10 +42,12 @@ class Section:
         return [line for line in self.lines if line[: len(keyword)] == list(keyword)]
 
     def mode(self) -> str:
-        """Give the section's mode, its own or that of its defaults."""
-        for section in (self, self.above):
-            if section and (lines := section.all("mode")):
+        """Give the section's mode, its own or that of the defaults sections that it stands on."""
+        section: Section | None = self
+        while section:
+            if lines := section.all("mode"):
                 return lines[-1][1]
+            section = section.above
         return "tcp"
 
 
@@ -115,6 +117,8 @@ class Configuration:
             if words[0] in SECTIONS:
                 name = words[1] if len(words) > 1 else ""
                 above = defaults.get(words[words.index("from") + 1]) if "from" in words[:-1] else latest
+                if words[0] == "defaults" and "from" not in words:
+                    above = None  # it begins anew
                 self.sections.append(Section(words[0], name, above))
                 if words[0] == "defaults":
                     defaults[name] = latest = self.sections[-1]
