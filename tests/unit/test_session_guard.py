@@ -118,7 +118,7 @@ def test_only_sections_that_look_up_a_shared_table_have_lines(configuration: Mod
     wanted = needed(configuration, CONFIGURED)
     assert list(wanted) == ["global", "backend shop"]
     rule, _, follow = wanted["backend shop"]
-    assert "{ req.cook(SID),set-var(txn.session_guard_1) -m found }" in rule
+    assert '{ req.cook("SID"),set-var(txn.session_guard_1) -m found }' in rule
     assert follow == "use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }"
 
 
@@ -162,6 +162,31 @@ def test_of_what_is_stored_an_old_process_tells(configuration: ModuleType) -> No
     also = text.replace("  stick match hdr(U)\n", "  stick match hdr(U)\n  stick store-request hdr(U)\n")
     told_too = f"{tell} txn.session_guard_1 if {{ stopping }} {{ var(txn.session_guard_1) -m found }}"
     assert told_too in needed(configuration, also)["backend shop"]
+
+
+@pytest.mark.parametrize(
+    ("stick", "there"),
+    [
+        ('req.hdr(Authorization),word(2," ")', 'req.hdr(Authorization),word(2," ")'),
+        (r"req.cook(X),regsub(\\..*,)", r"req.cook(X),regsub(\\..*,)"),
+        (r"req.cook(X),regsub(\#.*,) # cut", r"req.cook(X),regsub(\#.*,)"),
+        ("req.cook(X) lower,regsub('[ \"].*',) unless { src ::1 }", "req.cook(X),lower,regsub('[ \"].*',)"),
+        ('req.cook("SID") lower table shop', 'req.cook("SID"),lower'),
+    ],
+)
+def test_an_expression_is_given_as_it_is_written(configuration: ModuleType, stick: str, there: str) -> None:
+    """HAProxy 2.4 to 3.2 take these in a condition, and no converter that is a word of its own."""
+    text = CONFIGURED.replace('req.cook("SID")', stick)
+    rule = needed(configuration, text)["backend shop"][0]
+    assert f" if {{ {there},set-var(txn.session_guard_1) -m found }} " in rule
+    text = text.replace("backend shop # stick on is not here\n", f"backend shop\n  {rule}\n")
+    assert not [line for line in configuration.Configuration(text).lacks(needed(configuration, text)) if rule in line]
+
+
+def test_a_row_is_told_of_however_its_expression_is_quoted(configuration: ModuleType) -> None:
+    stick = '  stick match req.cook("SID")\n  stick store-request req.cook(SID)\n'
+    lines = needed(configuration, CONFIGURED.replace('  stick on req.cook("SID")\n', stick))["backend shop"]
+    assert len([line for line in lines if line.startswith("http-response")]) == 1
 
 
 def test_a_mark_takes_all_lines_off(configuration: ModuleType) -> None:

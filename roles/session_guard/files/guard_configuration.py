@@ -22,16 +22,19 @@ NEW = "txn.session_guard_new"
 TELL = "http-response lua.session_guard_tell"
 MARK = " # session-guard"  # where a line does not name the guard: who takes it off finds all of them
 OURS = re.compile(r"session[-_]guard")
+# A word as it is written, with quotes and escapes; nothing for a comment.
+WRITTEN = re.compile(r"""#.*|((?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s\\"'#])+)""")
 
 
 @dataclass
 class Section:
-    """A section with the words of its lines; `above` is the defaults section that it stands on."""
+    """A section with its lines, as words and as written; `above` is the defaults section that it stands on."""
 
     kind: str
     name: str
     above: Section | None = None
     lines: list[list[str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Give the section as its first line names it."""
@@ -72,6 +75,7 @@ class Pair:
     section: str
     expression: str
     table: str
+    written: str = field(compare=False)  # the expression with its quotes and escapes: another line needs them too
 
     def kept(self) -> bool:
         """Whether a process that was replaced keeps the table: HAProxy empties those of proxies alone."""
@@ -84,6 +88,12 @@ def words_of(line: str) -> list[str]:
         return shlex.split(line, comments=True)
     except ValueError:
         return line.split("#")[0].split()
+
+
+def expression(stick: list[str]) -> str:
+    """Give what the words of a `stick` line look up; a condition takes no converters that are words of their own."""
+    end = next((number for number, word in enumerate(stick) if word in ("table", "if", "unless", "")), len(stick))
+    return ",".join(stick[2:end])
 
 
 def seconds(duration: str) -> float:
@@ -124,6 +134,7 @@ class Configuration:
                     defaults[name] = latest = self.sections[-1]
             elif self.sections:
                 self.sections[-1].lines.append(words)
+                self.sections[-1].texts.append(line.strip())
 
     def _tables(self, section: Section) -> Iterable[Table]:
         for line in section.all("stick-table"):
@@ -142,10 +153,10 @@ class Configuration:
     def _pairs(self, sections: list[Section], *kinds: str) -> list[Pair]:
         """Give what `stick` lines of these kinds name, each once."""
         found = (
-            Pair(str(section), line[2], self._table_of(section, line))
+            Pair(str(section), expression(line), self._table_of(section, line), expression(WRITTEN.findall(text)))
             for section in sections
-            for line in section.all("stick")
-            if len(line) > 2 and line[1] in kinds
+            for line, text in zip(section.lines, section.texts)
+            if line[0] == "stick" and len(line) > 2 and line[1] in kinds
         )
         return list(dict.fromkeys(pair for pair in found if pair.table in self.tables))
 
@@ -201,16 +212,16 @@ class Configuration:
             passes = "var(proc.session_guard)" if pair.kept() else "stopping,not,and(proc.session_guard)"
             holding.append(
                 f"http-request lua.session_guard {pair.table} {key}"
-                f" if {{ {pair.expression},set-var({key}) -m found }}"
+                f" if {{ {pair.written},set-var({key}) -m found }}"
                 f" !{{ {passes} -m bool }}{exempt and f' !{exempt}'}"
                 f" !{{ var({key}),in_table({pair.table}) }}"
             )
             if pair in self.stored:
                 telling.append(f"{TELL} {pair.table} {key} if {{ stopping }} {{ var({key}) -m found }}")
         for pair in (pair for pair in self.issued if pair.section == section):
-            given = f"{{ {pair.expression},set-var({NEW}) -m found }}"
+            given = f"{{ {pair.written},set-var({NEW}) -m found }}"
             telling.append(f"{TELL} {pair.table} {NEW} if {{ stopping }} {given}")
-        there = "".join(f" !{{ {pair.expression},in_table({pair.table}) }}" for pair in pairs if pair.kept())
+        there = "".join(f" !{{ {pair.written},in_table({pair.table}) }}" for pair in pairs if pair.kept())
         return holding + telling + ([] if all(pair.kept() for pair in pairs) else [FOLLOW + there])
 
     def _stats_socket(self, path: str) -> str:
