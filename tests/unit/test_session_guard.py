@@ -128,6 +128,23 @@ def test_a_bound_that_was_chosen_stays(configuration: ModuleType) -> None:
     assert [line for line in wanted if line.split()[0] in BOUNDS] == ["mworker-max-reloads 10 # session-guard"]
 
 
+def test_a_bound_that_the_guard_gave_is_outdated_when_another_is_asked_for(configuration: ModuleType) -> None:
+    bounds = "  hard-stop-after 5m # session-guard\n  mworker-max-reloads 10 # session-guard # pasted\n"
+    wanted = needed(configuration, CONFIGURED.replace("global\n", f"global\n{bounds}"))
+    said = configuration.Configuration(CONFIGURED.replace("global\n", f"global\n{bounds}")).lacks(wanted)
+    assert [sentence for sentence in said if "hard-stop" in sentence or "mworker" in sentence] == [
+        "global: missing: hard-stop-after 3600s # session-guard",
+        "global: outdated: hard-stop-after 5m # session-guard",
+    ]
+
+
+def test_a_bound_of_ones_own_may_speak_of_the_guard(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("global\n", "global\n  hard-stop-after 5m # session-guard has an hour\n")
+    wanted = needed(configuration, text)
+    assert "hard-stop-after" not in " ".join(wanted["global"])
+    assert "hard-stop-after" not in " ".join(configuration.Configuration(text).lacks(wanted))
+
+
 def test_a_table_of_a_peers_section_is_kept_by_old_processes_which_ask_nobody(configuration: ModuleType) -> None:
     text = CONFIGURED.replace("peers pp\n", "peers pp\n  table t type string len 32 size 1m\n")
     rule, _ = needed(configuration, text.replace('"SID")', '"SID") table pp/t'))["backend shop"]

@@ -22,6 +22,7 @@ NEW = "txn.session_guard_new"
 TELL = "http-response lua.session_guard_tell"
 MARK = " # session-guard"  # where a line does not name the guard: who takes it off finds all of them
 OURS = re.compile(r"session[-_]guard")
+MARKED = re.compile(rf"{MARK}\s*(#|$)")
 # A word as it is written, with quotes and escapes; nothing for a comment.
 WRITTEN = re.compile(r"""#.*|((?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s\\"'#])+)""")
 
@@ -187,8 +188,8 @@ class Configuration:
         """
         if not self.pairs:
             return {}
-        lines = [line for section in self.section("global") for line in section.lines]
-        chosen = {line[0]: line[1] for line in lines if len(line) > 1}
+        lines = [pair for section in self.section("global") for pair in zip(section.lines, section.texts)]
+        chosen = {line[0]: line[1] for line, text in lines if len(line) > 1 and not MARKED.search(text)}
         needed: dict[str, list[str]] = {
             "global": [
                 f"lua-load {gate}",
@@ -253,9 +254,13 @@ class Configuration:
         ]
 
     def ours(self) -> list[tuple[str, str]]:
-        """Give the lines that name the guard, each with its section."""
-        lines = ((str(section), " ".join(words)) for section in self.sections for words in section.lines)
-        return [(name, line) for name, line in lines if OURS.search(line)]
+        """Give the lines that name the guard or have its mark, each with its section."""
+        return [
+            (str(section), text)
+            for section in self.sections
+            for words, text in zip(section.lines, section.texts)
+            if OURS.search(" ".join(words)) or MARKED.search(text)
+        ]
 
     def unserved(self, version: tuple[int, ...], lua: bool, master: bool) -> list[str]:
         """Say what the guard can't serve.
