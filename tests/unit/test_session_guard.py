@@ -753,15 +753,17 @@ class Reload:
     def __init__(self, module: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         self.module, self.host = module, host
         self.before = self.after = (10, 100)  # rows, and room for how many
+        self.table = "shop"
         self.missing = 0
+        self.waited = 0.0
         self.synced = True
         self.did = list[str]()
         self.held = False
         fakes = {
-            "check_as_unit": lambda host, master: None,
-            "wait_for_worker": lambda before: None,
+            "check_as_unit": lambda host, master: 5.0,
+            "wait_for_worker": self.wait,
             "wait_for_opening": lambda host, new: [],
-            "sizes": lambda: {"shop": self.after if "signal" in self.did else self.before},
+            "sizes": lambda: {self.table: self.after if "signal" in self.did else self.before},
             "open_gate": lambda reason: self.did.append(f"open {reason}"),
             "SETTLE_SECONDS": 0,
         }
@@ -777,6 +779,9 @@ class Reload:
     def kill(self, pid: int, number: int) -> None:
         self.did.append("signal")
         self.held = self.host.hold.exists()
+
+    def wait(self, before: int, bound: float) -> None:
+        self.waited = bound
 
     def sync(self, bound: float) -> None:
         if "signal" in self.did and not self.synced:
@@ -856,6 +861,65 @@ def test_what_is_carried_is_no_row_that_was_missing(reload: Reload) -> None:
     reload.missing = 10
     assert "10 rows of shop are carried by dump and restore; restored: 10 rows" in reload()
     assert reload.did == ["dump shop", "signal", "compare shop", "open restored"]
+
+
+def test_a_table_that_the_running_process_does_not_have_is_not_carried(reload: Reload) -> None:
+    """Somebody's own signal had a new worker take another configuration than the one that the guard saw last."""
+    reload.host.settings["reload_unsynced"] = "refuse"
+    reload.host.running_copy.write_text(CONFIGURED)
+    reload.host.configuration.write_text(CONFIGURED.replace("backend shop", "backend market"))
+    reload.table = "market"
+    assert reload() == "done"
+    assert reload.did == ["dump market", "signal", "compare market", "open learnt"]
+
+
+def test_a_renamed_table_that_the_running_process_has_is_carried(reload: Reload) -> None:
+    reload.host.running_copy.write_text(CONFIGURED.replace("backend shop", "backend market"))
+    reload.table = "market"
+    assert "table market is now shop; 10 rows of market are carried" in reload()
+
+
+def test_a_new_worker_may_take_as_long_as_the_check_thrice_and_more(reload: Reload) -> None:
+    reload()
+    assert reload.waited == 15 + 3 * 5
+
+
+def test_a_master_that_does_not_answer_is_not_reloaded(reload: Reload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload.module.haproxy_peers, "worker_pid", lambda: 0)
+    monkeypatch.setattr(reload.module.haproxy_peers, "MASTER_SOCKET", str(reload.host.state_directory / "none"))
+    with pytest.raises(reload.module.Refused, match=r"the master does not answer on .*/none: "):
+        reload()
+    assert reload.did == []
+    monkeypatch.setattr(reload.module.haproxy_peers, "ask", lambda command: "# workers\n# old workers\n")
+    assert reload() == "done"  # as after a reload that failed, when the configuration was mended
+
+
+@pytest.fixture
+def master() -> Iterator[int]:
+    """Gives a process whose environment has names of the operator's and of HAProxy's."""
+    own = {"HAPROXY_MWORKER_WAIT_ONLY": "1", "HAPROXY_STARTUPLOGS_FD": "9", "NOTIFY_SOCKET": "/run/notify"}
+    with subprocess.Popen(["/bin/sleep", "60"], env={"HAPROXY_MAX": "100", "HAPROXY_MWORKERS": "x", **own}) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_a_check_has_the_units_environment_but_for_what_haproxy_sets_itself(host: Host, master: int) -> None:
+    module = importlib.import_module("guard_reload")
+    host.arguments = ["/bin/sh", "-c", "env | grep -E 'HAPROXY|NOTIFY' | sort; exit 1", "sh"]
+    with pytest.raises(module.Refused) as refused:
+        module.check_as_unit(host, master)
+    assert str(refused.value).splitlines()[1:] == ["HAPROXY_MAX=100", "HAPROXY_MWORKERS=x"]
+
+
+def test_a_check_tells_how_long_it_took_and_is_bounded(
+    host: Host, master: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("guard_reload")
+    host.arguments = ["/bin/sh", "-c", "sleep 0.5", "sh"]
+    assert module.check_as_unit(host, master) >= 0.5
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.1)
+    with pytest.raises(module.Refused, match=r"did not check the configuration within 0\.1 s"):
+        module.check_as_unit(host, master)
 
 
 # --- the command line -----------------------------------------------------------------------------
