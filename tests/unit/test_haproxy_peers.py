@@ -48,8 +48,8 @@ def recorded(name: str) -> str:
         f"[WARNING] 326/165301 (444) : {INCOMPLETE}",
         f"[WARNING]  (444) : {INCOMPLETE}",
         f"{WARNING} parsing [/t.cfg:5] : 'peer b' : ignoring invalid peer definition (missing address:port)",
-        f"{WARNING} Peers section 'a': local peer have a SSL listener and a non-SSL server configured at line /t.cfg:4.",
-        f"{WARNING} Peers section 'a': local peer have a non-SSL listener and a SSL server configured at line /t.cfg:4.",
+        f"{WARNING} Peers section 'a': local peer have a SSL listener and a non-SSL server configured at line /t:4.",
+        f"{WARNING} Peers section 'a': local peer have a non-SSL listener and a SSL server configured at line /t:4.",
     ],
 )
 def test_a_warning_about_peers_counts(program: ModuleType, row: str) -> None:
