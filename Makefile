@@ -50,15 +50,19 @@ lint: setup ## every linter, over everything
 	mypy
 
 unit: setup ## tests that need no host
-	pytest -n auto tests/unit tests/verify --expect-tests=2105 --junit-xml=.cache/junit/unit.xml
+	pytest -n auto tests/unit tests/verify --expect-tests=2113 --junit-xml=.cache/junit/unit.xml
+
+BINARIES := scripts/with-root pytest -n auto --dist loadscope tests/lab/test_binaries.py tests/lab/test_gate.py tests/lab/test_dump.py
+binaries: setup ## HAProxy 2.2, 2.6, 3.0 and 3.2 of Debian judge what is rendered for them; the session guard's gate and dumps on 2.6 and 3.2
+	$(BINARIES) --expect-tests=438 --junit-xml=.cache/junit/binaries.xml
+
+binaries-ubuntu: setup ## the same with Ubuntu's 1.6, 1.8, 2.0, 2.4 and 2.8, the guard on 2.4 and 2.8: STICKY_UBUNTU_MIRROR=URL make binaries-ubuntu
+	STICKY_BINARIES=ubuntu $(BINARIES) --expect-tests=519
 
 molecule: setup $(OLDEST)/installed ## the default scenario, on containers of its own
 	rm -f .cache/junit/default.xml
 	scripts/with-root molecule test --scenario-name default || { python scripts/closing-lines default; exit 1; }
 	@test -s .cache/junit/default.xml || { echo "molecule ran no tests: .cache/junit/default.xml is not there" >&2; exit 1; }
-
-binaries: setup ## Ubuntu's HAProxy 1.6, 1.8, 2.0, 2.4 and 2.8 judge what is rendered for them: STICKY_UBUNTU_MIRROR=URL make binaries
-	STICKY_BINARIES=ubuntu pytest tests/lab/test_binaries.py --expect-tests=405
 
 # Further scenarios, which `make test` leaves out.
 FURTHER := twins source upgrade adopt versions three guard guard-by-hand
@@ -89,12 +93,12 @@ box: ## a box of Debian 12 for libvirt, built from Debian packages, where none c
 	scripts/install-missing vagrant
 	scripts/build-box
 
-test: lint unit molecule $(VMS) ## what CI runs: lint, unit tests, molecule test; on VMs too with VAGRANT=1 or CI=true
-	@python scripts/closing-lines unit default $(VMS)
+test: lint unit binaries molecule $(VMS) ## what CI runs: lint, unit tests, real binaries, molecule test; on VMs too with VAGRANT=1 or CI=true
+	@python scripts/closing-lines unit binaries default $(VMS)
 	@$(SAY_VMS)
 
-test-all: lint unit molecule $(FURTHER) $(VMS) ## everything: what CI runs, and all other scenarios
-	@python scripts/closing-lines unit default $(FURTHER) $(VMS)
+test-all: lint unit binaries molecule $(FURTHER) $(VMS) ## everything: what CI runs, and all other scenarios
+	@python scripts/closing-lines unit binaries default $(FURTHER) $(VMS)
 	@$(SAY_VMS)
 
 clean: ## remove everything that was made: labs, images, environments, caches (packages stay; VMs: vagrant destroy)
@@ -121,4 +125,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit molecule binaries twins source upgrade adopt versions three guard guard-by-hand vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify losses lint unit binaries binaries-ubuntu molecule twins source upgrade adopt versions three guard guard-by-hand vagrant box test test-all clean lock

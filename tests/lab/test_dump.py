@@ -41,12 +41,22 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def haproxy(bench: Bench, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Haproxy]:
-    """Gives a HAProxy with a gate, which has no other peer, and which the program takes for this host's."""
+def other(bench: Bench) -> Iterator[Haproxy]:
+    """Gives the other peer, which is not there."""
+    made = bench.haproxy("nobody")
+    yield made
+    end(made)
+
+
+@pytest.fixture
+def haproxy(
+    bench: Bench, other: Haproxy, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Haproxy]:
+    """Gives a HAProxy with a gate, which the program takes for this host's."""
     made = bench.haproxy(f"lb{abs(hash(request.node.name)) % 10_000}")
     mark = made.inside(f"{made.name}.state/hold")
     admin = f"stats socket {made.inside(made.name)}.admin mode 666 level admin"
-    bench.configure(made, bench.haproxy("nobody"), lua=gate(made.address, mark=mark), settings=(admin,))
+    bench.configure(made, other, lua=gate(made.address, mark=mark), settings=(admin,))
     made.start()
     peers = importlib.import_module("haproxy_peers")
     monkeypatch.setattr(peers, "MASTER_SOCKET", str(made.folder / f"{made.name}.sock"))
@@ -211,3 +221,19 @@ def test_a_reload_that_lost_nothing_says_so(haproxy: Haproxy, reload: ModuleType
         assert reload.reload(host) == "done"
         told = haproxy.status()
         assert (told["state"], told["kind"], told["reason"]) == ("open", "reload", "learnt")
+
+
+def test_rows_of_the_last_moments_reach_the_other_balancer(
+    bench: Bench, haproxy: Haproxy, other: Haproxy, reload: ModuleType, host: Host
+) -> None:
+    """The old worker did not get to sending them: the other one lacks them, which HAProxy does not notice."""
+    bench.configure(other, haproxy, lua=gate(other.address))
+    other.start()
+    for process in (haproxy, other):
+        wait_for("it to be in sync", process.in_sync)
+    haproxy.plant({f"before{number}": 1 for number in range(10)})
+    wait_for("both to know the rows", lambda: "used:10" in other.ask("@1 show table b"))
+    for number in range(10):
+        other.ask(f"@1 clear table b key before{number}")
+    assert reload.reload(host) == "done"
+    assert "used:10" in other.ask("@1 show table b")

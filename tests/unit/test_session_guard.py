@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -261,7 +261,7 @@ def test_of_a_hand_written_configuration_the_sessions_are_read(configuration: Mo
     ]
     assert "st_account" in found.tables  # shared, and no sessions
     assert "st_search" not in found.tables
-    assert found.unserved((2, 6), True, True) == []
+    assert found.unserved((2, 6), True, True, gate=True) == []
     (tcp,) = found.section("backend directory")
     assert (tcp.mode(), found.section("backend shop")[0].mode()) == ("tcp", "http")
 
@@ -279,6 +279,20 @@ def test_what_is_pasted_into_a_hand_written_configuration_is_found(configuration
 
 def test_without_sessions_no_line_is_needed(configuration: ModuleType) -> None:
     assert needed(configuration, "global\nbackend a\n  stick-table type ip size 1k\n  stick on src\n") == {}
+
+
+def test_without_the_gate_check_misses_no_line_and_names_those_that_are_left(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "version", lambda: (2, 6))
+    monkeypatch.setattr(host, "has_lua", lambda: True)
+    missing = guard.check(host, None)
+    assert [sentence.split()[2] for sentence in missing if "missing" in sentence][:2] == ["lua-load", "stats"]
+    host.settings["gate"] = False
+    assert guard.check(host, None) == []
+    line = f"lua-load {host.settings['lua']}".replace(str(host.state_directory), "/etc/haproxy/session-guard")
+    host.configuration.write_text(CONFIGURED.replace("global\n", f"global\n  {line}\n"))
+    assert guard.check(host, None) == [f"global: outdated: {line}"]
 
 
 # --- what can't be served -------------------------------------------------------------------------
@@ -307,16 +321,103 @@ def test_what_cant_be_served_is_named(
     said: str,
 ) -> None:
     text = CONFIGURED.replace(*change) if change[0] else CONFIGURED
-    found = configuration.Configuration(text).unserved(version, lua, master)
+    found = configuration.Configuration(text).unserved(version, lua, master, gate=True)
     assert [sentence[: len(said)] for sentence in found] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "lua", "master", "said"),
+    [
+        (("mode http", "mode tcp"), (2, 2), False, True, ""),
+        (("", ""), (1, 9), True, True, "HAProxy 1.9: the guard needs 2.0 or later"),
+        (("", ""), (2, 6), True, False, "the unit's arguments have no -S PATH"),
+        (("  server lb-1\n", "  server lb-1\n  shards 2\n"), (2, 8), True, True, "peers pp: with `shards`"),
+        (("store server_id", "store server_id recv-only"), (3, 2), True, True, "table shop: `recv-only`"),
+        (("stick on", "#"), (2, 6), True, True, "no backend or listen section has `stick on|match`"),
+    ],
+)
+def test_without_the_gate_only_lua_and_mode_tcp_do_not_count(
+    guard: ModuleType,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, str],
+    version: tuple[int, int],
+    lua: bool,
+    master: bool,
+    said: str,
+) -> None:
+    """As `check` says it."""
+    host.settings["gate"] = False
+    host.configuration.write_text(CONFIGURED.replace(*change) if change[0] else CONFIGURED)
+    monkeypatch.setattr(host, "version", lambda: version)
+    monkeypatch.setattr(host, "has_lua", lambda: lua)
+    monkeypatch.setattr(host, "arguments", ["haproxy", *(["-S", "/run/m.sock"] if master else [])])
+    found = guard.check(host, None)
+    assert [sentence[: len(said)] for sentence in found] == ([said] if said else [])
+
+
+def test_what_cant_be_served_is_refused_before_anything_changes(ansible: Callable[..., str], tmp_path: Path) -> None:
+    """Without the gate, too, but for what the gate alone needs."""
+    on: dict[str, Any] = {"haproxy_session_guard": True, "version": "2.6", "haproxy_peer_name": "lb-1"}
+    off = {**on, "session_guard_gate": False, "version": "2.2"}
+    tcp = {"haproxy_defaults": {"mode": "tcp"}}
+    unstuck = {"haproxy_backends": [{"name": "back"}]}
+    own = {"haproxy_config_source": "/etc/hostname"}
+    shards = {"haproxy_peers_lines": ["shards 2"], "version": "2.8"}
+    cases = {
+        "on-version": ({**on, "version": "2.3"}, "variables of the process. Allowed is 2.4 or later."),
+        "on-tcp": ({**on, **tcp}, "section back-session has `stick on` or `stick match` in mode tcp"),
+        "off-version": ({**off, "version": "1.9"}, "state of the peers on the command line. Allowed is 2.0 or later."),
+        "off-tcp": ({**off, **tcp}, ""),
+        "off-own": ({**off, **own, **unstuck}, ""),
+        "off-unstuck": ({**off, **unstuck}, "no backend or listen section has `stick on`"),
+        "off-shards": ({**off, **shards}, "'shards 2' keeps rows from balancers"),
+    }
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = {"all": {"hosts": {name: variables for name, (variables, _) in cases.items()}, "vars": local}}
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    playbook = ROOT / "tests/unit/render/guard.yml"
+    ansible("ansible-playbook", "-i", tmp_path / "hosts.json", "-e", f"out={tmp_path}", playbook)
+    said = json.loads((tmp_path / "refused.json").read_text())
+    assert [
+        name for name, (_, words) in cases.items() if words not in said[name] or bool(words) != bool(said[name])
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        ("-f {config}", ""),
+        ("-f {config} -f {empty}", ""),
+        ("-f $CONFIG -p $PIDFILE", ""),
+        ("-f {config} -f {folder}", "{config}, {folder}/more.cfg"),
+        ("-f {folder}", "{folder}/more.cfg"),
+        ("-f $CONFIG -f /etc/own.cfg", "$CONFIG, /etc/own.cfg"),
+        ("-f /etc/own.cfg", "/etc/own.cfg"),
+    ],
+)
+def test_files_that_the_unit_reads_and_the_guard_does_not_are_named(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, arguments: str, others: str
+) -> None:
+    monkeypatch.setattr(host, "version", lambda: (2, 6))
+    monkeypatch.setattr(host, "has_lua", lambda: True)
+    host.settings["gate"] = False
+    folder, empty = host.state_directory / "conf.d", host.state_directory / "empty.d"
+    for place, name in ((folder, "more.cfg"), (folder, ".hidden.cfg"), (folder, "README"), (empty, "README")):
+        place.mkdir(exist_ok=True)
+        (place / name).touch()
+    paths = {"config": host.configuration, "folder": folder, "empty": empty}
+    host.arguments = ["haproxy", "-Ws", *arguments.format(**paths).split(), "-S", "/run/m.sock"]
+    said = f"the unit reads {others.format(**paths)}, and the guard {host.configuration} alone (session_guard_config)"
+    assert guard.check(host, None) == ([f"{said}: have the unit read that one file"] if others else [])
 
 
 def test_a_named_defaults_section_gives_the_mode(configuration: ModuleType) -> None:
     text = "defaults web\n  mode http\ndefaults raw\n  mode tcp\n" + CONFIGURED.partition("peers pp")[2].join(
         ["peers pp", ""]
     ).replace("backend shop", "backend shop from web")
-    assert configuration.Configuration(text).unserved((2, 6), True, True) == []
-    assert configuration.Configuration(text.replace("from web", "from raw")).unserved((2, 6), True, True)
+    assert configuration.Configuration(text).unserved((2, 6), True, True, gate=True) == []
+    assert configuration.Configuration(text.replace("from web", "from raw")).unserved((2, 6), True, True, gate=True)
 
 
 def test_defaults_sections_stand_on_one_another(configuration: ModuleType) -> None:
@@ -377,9 +478,6 @@ class Worker:
             return "Name: HAProxy\nVersion: 2.6.12\n"
         if commands == ("show stat",):
             return (ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text()
-        if commands[0].startswith("show table"):
-            asked = [command.rpartition(" key ")[2] for command in commands]
-            return "".join(f"{self.header}{self.row(key)}\n" for key in asked)
         self.commands += commands
         return "Require a valid integer value to store a value\n" * len(commands) if self.refuses else "\n"
 
@@ -502,6 +600,12 @@ def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, 
     assert worker.commands == [f"set table back-session key two data.server_id {WEB_1}"]
 
 
+def test_rows_of_the_last_moments_are_written_again(dumps: ModuleType, worker: Worker, table: object) -> None:
+    worker.rows = {"fresh": (WEB_1, 1_799_000), "older": (WEB_1, 1_790_000), "unbound": (0, 1_799_000)}
+    dumps.send_on({"back-session": table}, 5)
+    assert worker.commands == [f"set table back-session key fresh data.server_id {WEB_1}"]
+
+
 def test_of_two_dumps_the_row_that_lasts_longer_counts(dumps: ModuleType, tmp_path: Path) -> None:
     now = int(time.time())
     one = written(tmp_path / "1", f"t a {now + 90} x", f"t a {now + 10} y z", f"t a {now - 5} gone", f"t a {now + 5} n")
@@ -526,6 +630,25 @@ def test_a_dump_of_another_version_is_refused(dumps: ModuleType, tmp_path: Path)
     (tmp_path / "dump").write_text('{"version": 2}\n')
     with pytest.raises(ValueError, match="is a dump of version 2; this program reads 1"):
         dumps.head_of(tmp_path / "dump")
+
+
+@pytest.mark.parametrize("text", ["table=shop key=k id=1\n", "{}\n", "[1]\n", "", "\xc3"])
+def test_a_file_that_is_no_dump_is_not_restored(
+    guard: ModuleType,
+    worker: Worker,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+) -> None:
+    file, settings = host.state_directory / "other", host.state_directory / "settings.json"
+    file.write_bytes(text.encode("latin-1"))
+    settings.write_text(json.dumps(host.settings))
+    monkeypatch.setattr(importlib.import_module("guard_store"), "peers_sections", dict)
+    monkeypatch.setattr(sys, "argv", ["session-guard", "--settings", str(settings), "restore", str(file)])
+    assert guard.main() == 1
+    assert capsys.readouterr().err == f"session-guard: {file} is no dump of the session guard\n"
+    assert worker.commands == []
 
 
 # --- who teaches ----------------------------------------------------------------------------------
@@ -658,6 +781,30 @@ def test_a_reload_that_is_refused_is_an_error_of_the_unit(
     assert host.state["reload"]["outcome"] == "refused"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "error", "why"),
+    [
+        (0.1, None, "reload was given up after 0.1 s"),
+        (5, OSError(28, "No space left on device"), "[Errno 28] No space"),
+    ],
+)
+def test_a_reload_that_is_given_up_or_breaks_has_failed(
+    guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, seconds: float, error: OSError | None, why: str
+) -> None:
+    def breaks(host: object) -> str:
+        if error:
+            raise error
+        time.sleep(30)
+        return "done"
+
+    monkeypatch.setattr(guard, "reload", breaks)
+    host.record(reload={"time": 1, "outcome": "done", "why": ""})
+    assert guard.hook(host, "reload", seconds) == 1
+    assert host.state["reload"]["outcome"] == "failed"
+    assert host.state["reload"]["why"].startswith(why)
+    assert host.state["faults"] == 1
+
+
 def test_a_state_that_cant_be_written_is_a_line_in_the_log(
     guard: ModuleType, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -700,12 +847,32 @@ def test_a_dump_of_which_nothing_has_changed_is_current(
     assert f"session_guard_dump_current_time_seconds {host.state['dump']['current']}\n" in textfile.read_text()
 
 
+@pytest.mark.parametrize(("dump", "told"), [("none", False), ("stop", False), ("timer", True), ("both", True)])
+def test_a_dump_that_no_timer_keeps_up_to_date_is_not_too_old(host: Host, dump: str, told: bool) -> None:
+    host.settings["dump"] = dump
+    host.record(dump={"time": 5, "rows": 1, "seconds": 0.1})
+    text = Path(host.settings["textfile"]).read_text()
+    assert "session_guard_dump_time_seconds 5\n" in text
+    assert ("session_guard_dump_current_time_seconds 5\n" in text) == told
+
+
+def test_a_gate_that_is_gone_is_not_reported_any_more(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, textfile = importlib.import_module("guard_host"), Path(host.settings["textfile"])
+    monkeypatch.setattr(module, "gate_status", lambda: {"state": "open", "reason": "learnt", "kind": "cold"})
+    host.record()
+    assert "session_guard_gate_open" in textfile.read_text()
+    monkeypatch.setattr(module, "gate_status", dict)
+    host.record()
+    assert "session_guard_gate" not in textfile.read_text()
+    assert not json.loads((host.state_directory / "state.json").read_text())["gate"]
+
+
 def test_alerts_and_their_tests_name_what_the_program_writes() -> None:
     """promtool judges the rest; the file of its tests says how."""
     happened = {"time": 1, "outcome": "done", "why": "alone", "command": "dump", "seconds": 0.1}
     state = {"gate": {"state": "open"}, **dict.fromkeys(("reload", "restore", "dump", "fault"), happened)}
     written_names = {
-        re.split("[ {]", row)[0] for row in importlib.import_module("guard_state").metrics(state).split("\n")
+        re.split("[ {]", row)[0] for row in importlib.import_module("guard_state").metrics(state, True).split("\n")
     }
     text = (ROLE / "files/session-guard.rules.yml").read_text()
     rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
@@ -723,7 +890,14 @@ def test_a_dump_that_cant_be_read_is_none(store: ModuleType, host: Host, capsys:
     written(store.previous(host.dump))
     file, tables = store.latest(host)
     assert (file, list(tables)) == (store.previous(host.dump), ["back-session"])
-    assert "tables.dump is no dump that this program reads" in capsys.readouterr().err
+    assert "tables.dump is no dump of the session guard" in capsys.readouterr().err
+
+
+def test_without_dumps_a_start_restores_none(store: ModuleType, host: Host) -> None:
+    written(host.dump)
+    assert store.latest(host)[0] == host.dump
+    host.settings["dump"] = "none"
+    assert store.latest(host) == (None, {})
 
 
 def test_lua_files_that_no_configuration_names_are_removed(guard: ModuleType, host: Host) -> None:
@@ -755,8 +929,10 @@ class Reload:
         self.before = self.after = (10, 100)  # rows, and room for how many
         self.table = "shop"
         self.missing = 0
-        self.waited = 0.0
-        self.synced = True
+        self.loading = 0.0
+        self.synced = self.synced_before = True
+        self.waited = list[float]()
+        self.late = set[tuple[str, str]]()
         self.did = list[str]()
         self.held = False
         fakes = {
@@ -766,25 +942,37 @@ class Reload:
             "sizes": lambda: {self.table: self.after if "signal" in self.did else self.before},
             "open_gate": lambda reason: self.did.append(f"open {reason}"),
             "SETTLE_SECONDS": 0,
+            "acknowledged": lambda section: {("lb-2", "shop"): (7, 7), ("lb-2", "limits"): (0, 9)},
+            "wait_until_acknowledged": self.told,
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(module, name, fake)
         monkeypatch.setattr(module.os, "kill", self.kill)
         monkeypatch.setattr(module.haproxy_peers, "master_pid", lambda: 1)
         monkeypatch.setattr(module.haproxy_peers, "worker_pid", lambda: 2)
+        monkeypatch.setattr(module.haproxy_peers, "ask_worker", lambda command: "")
         monkeypatch.setattr(module.haproxy_peers, "wait_until_in_sync", self.sync)
         monkeypatch.setattr(module.guard_dump, "write", self.write)
         monkeypatch.setattr(module.guard_dump, "restore", self.restore)
+        monkeypatch.setattr(
+            module.guard_dump, "send_on", lambda tables, seconds: self.did.append(f"send on {' '.join(tables)}".strip())
+        )
 
     def kill(self, pid: int, number: int) -> None:
         self.did.append("signal")
         self.held = self.host.hold.exists()
 
     def wait(self, before: int, bound: float) -> None:
-        self.waited = bound
+        self.loading = bound
+
+    def told(self, wanted: set[tuple[str, str]], bound: float) -> set[tuple[str, str]]:
+        assert wanted <= {("lb-2", "shop")}
+        return wanted & self.late
 
     def sync(self, bound: float) -> None:
-        if "signal" in self.did and not self.synced:
+        if "signal" not in self.did:
+            self.waited.append(bound)
+        if not (self.synced if "signal" in self.did else self.synced_before):
             raise self.module.PeersError("not in sync")
 
     def write(self, file: Path, tables: list[Any], peer: str) -> dict[str, int]:
@@ -807,21 +995,47 @@ def reload(host: Host, monkeypatch: pytest.MonkeyPatch) -> Reload:
 
 def test_a_reload_that_loses_nothing_is_done(reload: Reload) -> None:
     assert reload() == "done"
-    assert reload.did == ["dump shop", "signal", "compare shop", "open learnt"]
+    assert reload.did == ["dump shop", "signal", "compare shop", "open learnt", "send on shop"]
+    assert reload.waited == [15]
     assert reload.held
     assert not reload.host.hold.exists()
+
+
+def test_a_process_that_is_not_in_sync_reloads_and_its_tables_are_carried(reload: Reload) -> None:
+    reload.synced_before, reload.missing = False, 10
+    assert reload() == (
+        "done with a warning; the running process was not in sync within 15 s;"
+        " 10 rows of shop are carried by dump and restore; restored: 10 rows"
+    )
+    assert reload.did == ["dump shop", "signal", "compare shop", "open restored", "send on"]
+    assert reload.held
+
+
+def test_a_process_that_is_not_in_sync_is_left_alone_if_told_so(reload: Reload) -> None:
+    reload.synced_before, reload.host.settings["reload_unsynced"] = False, "refuse"
+    with pytest.raises(reload.module.Refused, match=r"^not in sync\n\(session_guard_reload_unsynced: proceed would"):
+        reload()
+    assert reload.did == []
+    assert not reload.host.running_copy.exists()
+
+
+def test_a_mark_that_was_left_over_holds_no_gate(reload: Reload) -> None:
+    reload.host.hold.touch()
+    reload.before = reload.after = (100_001, 1_000_000)
+    assert reload() == "done"
+    assert not reload.held
 
 
 def test_rows_that_are_missing_after_a_reload_are_written_back(reload: Reload) -> None:
     reload.missing = 2
     assert reload() == "done with a warning; 2 rows were missing after the reload, and written back"
-    assert reload.did[-1] == "open restored"
+    assert reload.did[-2:] == ["open restored", "send on shop"]
 
 
 def test_rows_are_written_back_before_the_deadline_opens_the_gate(reload: Reload) -> None:
     reload.synced, reload.missing = False, 10
     assert reload().startswith("done with a warning; the new process was not in sync within 5 s; 10 rows were missing")
-    assert reload.did[-1] == "open restored"
+    assert reload.did[-2:] == ["open restored", "send on shop"]
 
 
 @pytest.mark.parametrize("before", [(100_001, 1_000_000), (100, 100)], ids=["large", "full"])
@@ -856,11 +1070,70 @@ def test_a_comparison_that_fails_is_a_warning(reload: Reload, monkeypatch: pytes
     assert not reload.host.hold.exists()
 
 
+def test_a_balancer_that_does_not_take_the_latest_rows_is_a_warning(
+    reload: Reload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload.module, "TOLD_SECONDS", 0)
+    told = iter([set(), {("lb-2", "shop")}])
+    monkeypatch.setattr(reload.module, "wait_until_acknowledged", lambda wanted, bound: wanted & next(told))
+    assert reload() == "done with a warning; peer lb-2 has not taken the latest rows of shop within 0 s"
+
+
+def test_a_balancer_that_was_not_up_to_date_before_is_not_waited_for(reload: Reload) -> None:
+    reload.late = {("lb-2", "shop")}
+    assert reload() == "done"
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.6", "3.0", "3.2"])
+def test_what_peers_have_acknowledged_is_known(version: str) -> None:
+    worker = importlib.import_module("guard_worker")
+    fixtures = ROOT / "tests/verify/fixtures" / version
+    known = {
+        name: worker.acknowledged((fixtures / f"{name}-a.txt").read_text()) for name in ("pair", "len", "no-peers")
+    }
+    assert known["pair"] == {("haproxy-2", "back"): (7, 7)}
+    assert known["len"] == {("haproxy-2", "back"): (0, 10)}  # the tables differ: it takes nothing
+    assert known["no-peers"] == {}
+
+
+def test_peers_are_waited_for_until_they_have_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = importlib.import_module("guard_worker")
+    key = ("lb-2", "shop")
+    looks = iter(
+        [{}, {key: (2**32 - 1, 3)}, {key: (2, 9)}, {key: (3, 12)}]
+    )  # no session; then updates count from 0 again
+    monkeypatch.setattr(worker.haproxy_peers, "ask_worker", lambda command: "")
+    monkeypatch.setattr(worker, "acknowledged", lambda said: next(looks))
+    assert worker.wait_until_acknowledged({key}, 10) == set()
+    assert list(looks) == []
+    monkeypatch.setattr(worker, "acknowledged", lambda said: {key: (0, 1)})
+    assert worker.wait_until_acknowledged({key}, 0.01) == {key}
+    assert worker.wait_until_acknowledged(set(), 0.01) == set()
+
+
 def test_what_is_carried_is_no_row_that_was_missing(reload: Reload) -> None:
     reload.host.running_copy.write_text(CONFIGURED.replace("len 32", "len 64"))
     reload.missing = 10
     assert "10 rows of shop are carried by dump and restore; restored: 10 rows" in reload()
-    assert reload.did == ["dump shop", "signal", "compare shop", "open restored"]
+    assert reload.did == ["dump shop", "signal", "compare shop", "open restored", "send on"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "status", "said"),
+    [
+        (True, {}, ["the running process has no gate; see `session-guard check`"]),
+        (False, {}, []),
+        (True, {"state": "open", "reason": "learnt"}, []),
+    ],
+)
+def test_a_gate_that_a_reload_has_lost_is_a_warning(
+    host: Host, monkeypatch: pytest.MonkeyPatch, gate: bool, status: dict[str, str], said: list[str]
+) -> None:
+    module = importlib.import_module("guard_reload")
+    host.settings["gate"] = gate
+    monkeypatch.setattr(module, "gate_status", lambda: status)
+    monkeypatch.setattr(module.haproxy_peers, "wait_until_in_sync", lambda bound: None)
+    assert module.wait_for_opening(host, host.read()) == said
 
 
 def test_a_table_that_the_running_process_does_not_have_is_not_carried(reload: Reload) -> None:
@@ -870,7 +1143,7 @@ def test_a_table_that_the_running_process_does_not_have_is_not_carried(reload: R
     reload.host.configuration.write_text(CONFIGURED.replace("backend shop", "backend market"))
     reload.table = "market"
     assert reload() == "done"
-    assert reload.did == ["dump market", "signal", "compare market", "open learnt"]
+    assert reload.did == ["dump market", "signal", "compare market", "open learnt", "send on market"]
 
 
 def test_a_renamed_table_that_the_running_process_has_is_carried(reload: Reload) -> None:
@@ -881,7 +1154,7 @@ def test_a_renamed_table_that_the_running_process_has_is_carried(reload: Reload)
 
 def test_a_new_worker_may_take_as_long_as_the_check_thrice_and_more(reload: Reload) -> None:
     reload()
-    assert reload.waited == 15 + 3 * 5
+    assert reload.loading == 15 + 3 * 5
 
 
 def test_a_master_that_does_not_answer_is_not_reloaded(reload: Reload, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -949,6 +1222,16 @@ def test_hooks_of_the_drop_in_are_commands_of_the_program() -> None:
     text = (ROLE / "templates/session-guard.conf.j2").read_text()
     called = {row.split()[-1] for row in text.splitlines() if row.startswith("Exec") and not row.endswith("=")}
     assert called == {"reload", "stopping", "started"}
+
+
+def test_systemd_gives_a_reload_the_time_of_its_longest_settings(guard: ModuleType) -> None:
+    ranges = re.findall(r"\[(session_guard_\w+), \d+, (\d+)\]", (ROLE / "tasks/preflight.yml").read_text())
+    most = {name: int(value) for name, value in ranges}
+    (bound,) = re.findall(
+        r"^TimeoutStartSec=(\d+)$", (ROLE / "templates/session-guard.conf.j2").read_text(), re.MULTILINE
+    )
+    longest = guard.LIMITS["reload"] + most["session_guard_reload_wait"] + most["session_guard_gate_deadline"]
+    assert longest + 15 <= int(bound)
 
 
 def test_every_default_is_used() -> None:

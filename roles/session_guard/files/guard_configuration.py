@@ -15,6 +15,7 @@ SECTIONS = (
     *("log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "ring", "traces", "userlist"),
 )
 FIRST = (2, 4)  # variables of the process that threads share, and lua-load
+FIRST_WITHOUT_GATE = (2, 0)  # `show peers`, which safe reload, dump and restore ask
 FIRST_TO_ASK = (3, 1)  # warns of Lua until tune.lua.bool-sample-conversion is chosen
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1e-3}
 FOLLOW = "use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }"
@@ -262,22 +263,24 @@ class Configuration:
             if OURS.search(" ".join(words)) or MARKED.search(text)
         ]
 
-    def unserved(self, version: tuple[int, ...], lua: bool, master: bool) -> list[str]:
+    def unserved(self, version: tuple[int, ...], lua: bool, master: bool, gate: bool) -> list[str]:
         """Say what the guard can't serve.
 
         Args:
             version: HAProxy's major and minor version.
             lua: whether it was built with Lua.
             master: whether the unit's arguments give it a master socket.
+            gate: whether requests are to be held, which takes more than the rest.
         """
         said = []
-        if version < FIRST:
-            said.append(f"HAProxy {'.'.join(map(str, version))}: the guard needs 2.4 or later")
-        elif not lua:
+        first = FIRST if gate else FIRST_WITHOUT_GATE
+        if version < first:
+            said.append(f"HAProxy {'.'.join(map(str, version))}: the guard needs {'.'.join(map(str, first))} or later")
+        elif gate and not lua:
             said.append("this HAProxy was built without Lua (`haproxy -vv`), which the gate is written in")
         if not master:
             said.append("the unit's arguments have no -S PATH: the guard asks by the master socket; give it one")
-        for name in dict.fromkeys(pair.section for pair in self.pairs):
+        for name in dict.fromkeys(pair.section for pair in self.pairs if gate):
             if self.section(name)[0].mode() != "http":
                 said.append(f"{name}: `stick on|match` in mode tcp, where nothing can hold a request; set mode http")
         for name in dict.fromkeys(table.peers for table in self.sticky):

@@ -10,8 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +84,14 @@ def head_of(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is none, or of another version.
     """
-    with file.open(encoding="utf-8") as text:
-        head: dict[str, Any] = json.loads(text.readline())
-    if head["version"] != VERSION:
-        raise ValueError(f"{file} is a dump of version {head['version']}; this program reads {VERSION}")
+    try:
+        with file.open(encoding="utf-8") as text:
+            head: dict[str, Any] = json.loads(text.readline())
+        version = head["version"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is no dump of the session guard") from None
+    if version != VERSION:
+        raise ValueError(f"{file} is a dump of version {version}; this program reads {VERSION}")
     return head
 
 
@@ -146,9 +149,41 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool, ove
     Args:
         files: dumps.
         tables: the table that each one's rows go to, by its name in the dumps; others are left out.
-        missing_only: whether rows that are there stay: HAProxy is asked for each of them.
+        missing_only: whether rows that are there stay; the table is read for it.
         over: whether rows may be there that have to give way.
     """
+    now = time.time()
+    ages = {name: now - head_of(file)["time"] for file in files[:1] for name in tables} if len(files) == 1 else {}
+
+    def lasting() -> Iterator[tuple[str, str, str]]:
+        for name, server, _, key in read(files):
+            if name in tables and not 0 < (tables[name].expire or 0) < ages.get(name, 0):
+                yield name, server, key
+
+    return bind(lasting(), tables, missing_only, over)
+
+
+def send_on(tables: dict[str, Table], seconds: float) -> None:
+    """Have the running process send the rows that were used within the last seconds to its peers.
+
+    What an old worker writes in its last moments it may have told the new one alone, and a process does not send on
+    what it was taught (stktable_touch_with_exp in HAProxy's src/stick_table.c): other balancers would not know such a
+    session before it is used again. A row that is written by hand is the process's own.
+    """
+
+    def fresh() -> Iterator[tuple[str, str, str]]:
+        for name, table in tables.items():
+            if table.expire:
+                oldest = int(time.time() + table.expire - seconds)
+                yield from ((name, server, key) for server, expiry, key in rows(table.name, 0) if expiry >= oldest)
+
+    bind([*fresh()], tables)
+
+
+def bind(
+    wanted: Iterable[tuple[str, str, str]], tables: dict[str, Table], missing_only: bool = False, over: bool = False
+) -> dict[str, int]:
+    """Bind keys to servers, each given by table, server and key; arguments and counts as those of `restore`."""
     counts = dict.fromkeys(("restored", "there", "odd", "gone", "refused"), 0)
     servers = haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat"))
     ids = {
@@ -156,55 +191,36 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool, ove
         for name, table in tables.items()
         for number, server in haproxy_peers.server_names(table.name, servers).items()
     }
+    there = {
+        name: {key for _, _, key in rows(table.name, 0)} if missing_only else set() for name, table in tables.items()
+    }
     direct = haproxy_peers.admin_socket()
     running = haproxy_peers.running_version()
     line = haproxy_peers.LINE if haproxy_peers.parts(running) >= (1, 8) else 0
-    now = time.time()
-    ages = {name: now - head_of(file)["time"] for file in files[:1] for name in tables} if len(files) == 1 else {}
-
-    def ask(*asked: str) -> str:
-        return haproxy_peers.ask(";".join(asked), direct) if direct else haproxy_peers.ask_worker(*asked)
 
     def commands() -> Iterator[str]:
-        for name, server, _, key in read(files):
-            table = tables.get(name)
-            if not table or (table.expire and ages.get(name, 0) > table.expire):
-                continue
+        for name, server, key in wanted:
             number = ids.get((name, server)) or int(server[1:] if server.startswith("#") else 0)
-            if not haproxy_peers.can_be_given_back(key, running):
+            if key in there[name]:
+                counts["there"] += 1
+            elif not haproxy_peers.can_be_given_back(key, running):
                 counts["odd"] += 1
             elif not number:
                 counts["gone"] += 1
             else:
-                yield from haproxy_peers.bind(table.name, key, number, over)
+                counts["restored"] += 1
+                yield from haproxy_peers.bind(tables[name].name, key, number, over)
 
-    def wanted() -> Iterator[list[str]]:
-        for batch in haproxy_peers.batches(commands(), line):
-            found = without_those_there(batch, ask) if missing_only else batch
-            counts["there"] += len(batch) - len(found)
-            counts["restored"] += sum(command.startswith("set ") for command in found)
-            if found:
-                yield found
-
+    # Where most rows are there, little is to be sent for long: all of it is put together before.
+    batches = haproxy_peers.batches([*commands()] if missing_only else commands(), line)
     # An answer can have a key in it: only how many there are is of interest.
-    if direct and not missing_only:  # else there can be nothing to send for long
-        refused = len(haproxy_peers.ask_all(map(";".join, wanted()), direct))
+    if direct:
+        refused = len(haproxy_peers.ask_all(map(";".join, batches), direct))
     else:
-        refused = sum(len([*filter(str.strip, ask(*batch).splitlines())]) for batch in wanted())
+        refused = sum(len([*filter(str.strip, haproxy_peers.ask_worker(*batch).splitlines())]) for batch in batches)
     counts["refused"] = min(refused, counts["restored"])
     counts["restored"] -= counts["refused"]
     return counts
-
-
-def without_those_there(batch: list[str], ask: Callable[..., str]) -> list[str]:
-    """Give those commands of a restore whose keys have no row."""
-    rows = {command: command[len("set ") :].rpartition(" data.")[0] for command in batch}  # table T key K
-    there = set()
-    for table, same in groupby(rows.values(), lambda row: row.partition(" key ")[0]):
-        for some in haproxy_peers.batches(f"show {row}" for row in same):
-            keys = haproxy_peers.rows_of(ask(*some))
-            there |= {f"{table} key {haproxy_peers.word_of(key)}" for key, _, _ in keys}
-    return [command for command, row in rows.items() if row not in there]
 
 
 def figures(counts: dict[str, int]) -> str:

@@ -82,7 +82,23 @@ class Host:
 
     def unserved(self, configuration: Configuration) -> list[str]:
         """Say what of a configuration the guard can't serve."""
-        return configuration.unserved(self.version(), self.has_lua(), "-S" in self.arguments)
+        return self._other_files() + configuration.unserved(
+            self.version(), self.has_lua(), "-S" in self.arguments, self.settings["gate"]
+        )
+
+    def _other_files(self) -> list[str]:
+        """Say what the unit reads beside, or instead of, the configuration that the guard reads; of a folder its *.cfg.
+
+        What systemd puts in for a variable is known once the unit runs.
+        """
+        named = [Path(word) for before, word in zip(self.arguments, self.arguments[1:]) if before == "-f"]
+        read = [file for path in named for file in (sorted(path.glob("[!.]*.cfg")) if path.is_dir() else [path])]
+        if all(file.resolve() == self.configuration.resolve() or str(file).startswith("$") for file in read):
+            return []
+        return [
+            f"the unit reads {', '.join(map(str, read))}, and the guard {self.configuration} alone"
+            " (session_guard_config): have the unit read that one file"
+        ]
 
     def keep_running_copy(self) -> None:
         """Keep a copy of the configuration that runs now."""
@@ -90,12 +106,12 @@ class Host:
 
     def record(self, **found: object) -> None:
         """Write down what happened: in state.json, and for Prometheus; the timer may have done so meanwhile."""
-        self.state = {**self.state, **self._state(), **found}
-        if gate := gate_status():
-            self.state["gate"] = gate
+        # The gate as it is now: a configuration without one may have come meanwhile.
+        self.state = {**self.state, **self._state(), **found, "gate": gate_status()}
         files = [(self.state_directory / "state.json", json.dumps(self.state, indent=1) + "\n", 0o600)]
         if self.settings["textfile"]:
-            files.append((Path(self.settings["textfile"]), metrics(self.state), 0o644))
+            text = metrics(self.state, timer=self.settings["dump"] in ("timer", "both"))
+            files.append((Path(self.settings["textfile"]), text, 0o644))
         for file in files:
             self.write(*file)
 

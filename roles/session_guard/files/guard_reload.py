@@ -12,7 +12,7 @@ import guard_dump
 import haproxy_peers
 from guard_configuration import Configuration, Table
 from guard_host import Host, write
-from guard_worker import POLL_SECONDS, gate_status, open_gate, sizes
+from guard_worker import POLL_SECONDS, acknowledged, gate_status, open_gate, sizes, wait_until_acknowledged
 from haproxy_peers import PeersError
 
 CHECK_SECONDS = 30  # below the hook's own limit, which has the waits too
@@ -28,6 +28,7 @@ OPENING_SECONDS = 5  # beyond the gate's deadline
 # A table of more rows is not compared: that would take seconds at each reload. Nor is a full one, whose oldest rows go.
 COMPARED_ROWS = 100_000
 SETTLE_SECONDS = 0.5  # as the gate's SETTLE: a row that is used while it is taught comes after the teaching
+TOLD_SECONDS = 10  # for the other balancers to take what is new: HAProxy tries a lost connection again after five
 FEWER = 0.99  # of the rows of a larger table; some expire meanwhile
 
 
@@ -42,6 +43,7 @@ def reload(host: Host) -> str:
         Refused: nothing was changed.
         PeersError: the new worker did not come.
     """
+    host.hold.unlink(missing_ok=True)  # left over by one that was ended: this one's gate would wait for no rows
     master = haproxy_peers.master_pid()
     if not master:
         raise Refused(f"{haproxy_peers.UNIT} does not run")
@@ -54,6 +56,7 @@ def reload(host: Host) -> str:
         old.tables = {name: table for name, table in {**new.tables, **old.tables}.items() if name in there}
         old.sticky = [table for name, table in old.tables.items() if name in sticking]
     said, carried = old.changes(new, local)
+    others: set[tuple[str, str]] = set()
     if worker:
         try:
             haproxy_peers.wait_until_in_sync(host.settings["reload_wait"])
@@ -62,9 +65,12 @@ def reload(host: Host) -> str:
                 raise Refused(f"{error}\n(session_guard_reload_unsynced: proceed would reload nevertheless)") from error
             said.append(f"the running process was not in sync within {host.settings['reload_wait']:g} s")
             carried = {table.name: carried.get(table.name, table.name) for table in old.sticky} | carried
+        names = {table.name for table in old.sticky}
+        others = {(peer, name) for peer, name in acknowledged(haproxy_peers.ask_worker("show peers")) if name in names}
+        others -= wait_until_acknowledged(others, TOLD_SECONDS / 5)
     file = host.state_directory / "carried.dump"
     carried = {name: to for name, to in carried.items() if worker and to in new.tables}
-    before = sizes() if worker else {}
+    before, began = sizes() if worker else {}, time.monotonic()
     taught = [table.name for table in old.sticky if table.name in new.tables and table.name not in carried]
     compared = [
         name for name in taught if name in before and before[name][0] <= min(COMPARED_ROWS, before[name][1] - 1)
@@ -90,12 +96,17 @@ def reload(host: Host) -> str:
             to_compare = {name: new.tables[name] for name in compared}
             try:
                 said += write_back(host, file, to_carry, to_compare, others=len(taught) > len(compared))
+                guard_dump.send_on(to_compare, time.monotonic() - began)
             except (OSError, PeersError) as error:  # the new worker runs; its gate opens at its deadline, if not before
                 said.append(f"whether rows are missing is unknown: {error}")
     finally:
         host.hold.unlink(missing_ok=True)
         file.unlink(missing_ok=True)
     said += wait_for_opening(host, new)
+    late = wait_until_acknowledged({(peer, name) for peer, name in others if name in taught}, TOLD_SECONDS)
+    said += [
+        f"peer {peer} has not taken the latest rows of {name} within {TOLD_SECONDS} s" for peer, name in sorted(late)
+    ]
     after = sizes()
     said += [
         f"table {name} has {after[name][0]} rows after the reload, and had {before[name][0]}"
@@ -211,4 +222,6 @@ def wait_for_opening(host: Host, configuration: Configuration) -> list[str]:
         haproxy_peers.wait_until_in_sync(host.settings["reload_wait"])
     except PeersError as error:
         return [str(error).splitlines()[0]]
+    if host.settings["gate"] and not gate_status():
+        return ["the running process has no gate; see `session-guard check`"]
     return []

@@ -26,8 +26,13 @@ def in_words(state: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def metrics(state: dict[str, Any]) -> str:
-    """Put the state into Prometheus's text format."""
+def metrics(state: dict[str, Any], timer: bool) -> str:
+    """Put the state into Prometheus's text format.
+
+    Args:
+        state: what happened last.
+        timer: whether the dump is kept up to date; of one that is not its age is no fault.
+    """
     gate, rows = state.get("gate", {}), []
 
     def add(name: str, value: object, **labels: str) -> None:
@@ -49,7 +54,8 @@ def metrics(state: dict[str, Any]) -> str:
         add("restore_refused_rows", found.get("refused", 0) + found.get("odd", 0))
     if found := state.get("dump"):
         add("dump_time_seconds", found["time"])
-        add("dump_current_time_seconds", found.get("current", found["time"]))  # it had what the tables have
+        if timer:
+            add("dump_current_time_seconds", found.get("current", found["time"]))  # it had what the tables have
         add("dump_duration_seconds", found["seconds"])
     add("faults_total", state.get("faults", 0))
     return "\n".join([*rows, ""])

@@ -87,7 +87,7 @@ def latest(host: Host) -> tuple[Path | None, dict[str, dict[str, int]]]:
             try:
                 return file, guard_dump.head_of(file)["tables"]
             except (OSError, ValueError, KeyError) as error:
-                log(f"{file} is no dump that this program reads: {error}")
+                log(f"passed over: {error}")
     return None, {}
 
 

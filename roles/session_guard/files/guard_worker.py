@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from typing import Any
 
 import haproxy_peers
@@ -41,6 +42,43 @@ def peers_sections() -> dict[str, str]:
 def established(section: str) -> list[str]:
     """Give the names of the remote peers that have a session, from a section's part of `show peers`."""
     return [name for name, _, status in haproxy_peers.remote_peers(section) if status == "ESTA"]
+
+
+def acknowledged(section: str) -> dict[tuple[str, str], tuple[int, int]]:
+    """Give which of this process's updates each remote peer that has a session has acknowledged, and the last one.
+
+    By peer and table, from `show peers` or a section's part of it: numbers of 32 bits, which start again (st->update
+    and localupdate in HAProxy's src/peers.c).
+    """
+    up = {name for name, _, status in haproxy_peers.remote_peers(section) if status == "ESTA"}
+    found = {}
+    for block in re.split(r"^\s+(?=0x\w+: id=)", section, flags=re.MULTILINE)[1:]:
+        name = block.split("id=", 1)[1].split("(", 1)[0]
+        rows = re.findall(r"last_pushed=\d+ .*?\bupdate=(\d+)\n.*?\bid=(\S+) .*?\blocalupdate=(\d+)", block)
+        found.update({(name, table): (int(own), int(last)) for own, table, last in rows if name in up})
+    return found
+
+
+def wait_until_acknowledged(wanted: set[tuple[str, str]], bound: float) -> set[tuple[str, str]]:
+    """Wait until peers know what this process has to tell of tables now; give those that do not.
+
+    A session that was just established may end at once, where both sides have made one, and what was sent by it is sent
+    again seconds later: what counts is the peer's word.
+
+    Args:
+        wanted: pairs of a peer and a table, of those that `acknowledged` gives.
+        bound: seconds.
+    """
+    deadline = time.monotonic() + bound
+    last: dict[str, int] = {}
+    while True:
+        now = acknowledged(haproxy_peers.ask_worker("show peers")) if wanted else {}
+        for (_, table), (_, number) in now.items():
+            last.setdefault(table, number)
+        missing = {key for key in wanted if key not in now or (now[key][0] - last[key[1]]) % 2**32 >= 2**31}
+        if not missing or time.monotonic() > deadline:
+            return missing
+        time.sleep(POLL_SECONDS)
 
 
 def sizes() -> dict[str, tuple[int, int]]:

@@ -38,7 +38,7 @@ from guard_worker import gate_status
 from haproxy_peers import PeersError
 
 SETTINGS = Path("/etc/haproxy/session-guard/settings.json")
-# In seconds, below systemd's own 90; a reload's come on top of its waits.
+# In seconds, below systemd's own 90; a reload's come on top of its waits, below the drop-in's 120.
 LIMITS = {"reload": 30, "stopping": 60, "started": 60, "dump": 60}
 
 
@@ -63,9 +63,7 @@ def show_lines(needed: dict[str, list[str]]) -> str:
 def check(host: Host, file: Path | None) -> list[str]:
     """Say what a configuration lacks, and what of it can't be served."""
     configuration = Configuration((file or host.configuration).read_text())
-    return (host.unserved(configuration) if host.settings["gate"] else []) + configuration.lacks(
-        host.needs(configuration)
-    )
+    return host.unserved(configuration) + configuration.lacks(host.needs(configuration))
 
 
 def prune(host: Host, dry_run: bool) -> list[str]:
@@ -116,15 +114,15 @@ def hook(host: Host, name: str, bound: float) -> int:
     try:
         with limit(bound, name):
             said = commands[name](host)
-    except (Refused, PeersError) as error:
-        if name == "reload":
-            outcome = "refused" if isinstance(error, Refused) else "failed"
-            log(f"reload {outcome}: {error}")
-            host.record(reload={"time": int(time.time()), "outcome": outcome, "why": str(error).splitlines()[0]})
-            return 1
-        return fault(host, name, error)
     except Exception as error:
-        return fault(host, name, error) or int(name == "reload")
+        if name != "reload" or not isinstance(error, (Refused, PeersError)):
+            fault(host, name, error)
+        if name != "reload":
+            return 0
+        outcome, why = "refused" if isinstance(error, Refused) else "failed", str(error)
+        log(f"reload {outcome}: {why}")
+        host.record(reload={"time": int(time.time()), "outcome": outcome, "why": why.partition("\n")[0]})
+        return 1
     if name == "reload":
         outcome, _, why = said.partition("; ")
         host.record(reload={"time": int(time.time()), "outcome": outcome, "why": why})
@@ -132,14 +130,13 @@ def hook(host: Host, name: str, bound: float) -> int:
     return 0
 
 
-def fault(host: Host, name: str, error: Exception) -> int:
+def fault(host: Host, name: str, error: Exception) -> None:
     """Tell of a fault in one of the unit's commands."""
     log(f"{name}: {type(error).__name__}: {error}")
     host.record(
         faults=host.state.get("faults", 0) + 1,
         fault={"time": int(time.time()), "command": name, "error": f"{type(error).__name__}: {error}"[:200]},
     )
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
