@@ -163,7 +163,7 @@ def test_an_end_in_the_middle_is_an_error(
 def reload(haproxy: Haproxy, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Gives the module of reloads; systemd and the check of the configuration are not real."""
     module = importlib.import_module("guard_reload")
-    monkeypatch.setattr(module, "check_as_unit", lambda host, master: None)
+    monkeypatch.setattr(module, "check_as_unit", lambda host, master: 0.0)
     monkeypatch.setattr(module.os, "kill", lambda pid, number: run_as_root("kill", f"-{int(number)}", str(pid)))
     monkeypatch.setattr(
         module.haproxy_peers, "property_of_unit", lambda name: str(haproxy.pids()[0]) if name == "MainPID" else ""

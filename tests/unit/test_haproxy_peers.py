@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = pytest.mark.parametrize("version", ["2.2", "2.6", "3.0", "3.2"])
+WARNING = "[WARNING]  (444) : config :"
 INCOMPLETE = "Removing incomplete section 'peers haproxy-peers' (no peer named 't1')."
 
 
@@ -45,7 +46,10 @@ def recorded(name: str) -> str:
     [
         f"[WARNING]  (444) : config : {INCOMPLETE}",
         f"[WARNING] 326/165301 (444) : {INCOMPLETE}",
-        "[WARNING]  (444) : parsing [/etc/haproxy/haproxy.cfg:20] : peer 'lb-1' is not known.",
+        f"[WARNING]  (444) : {INCOMPLETE}",
+        f"{WARNING} parsing [/t.cfg:5] : 'peer b' : ignoring invalid peer definition (missing address:port)",
+        f"{WARNING} Peers section 'a': local peer have a SSL listener and a non-SSL server configured at line /t:4.",
+        f"{WARNING} Peers section 'a': local peer have a non-SSL listener and a SSL server configured at line /t:4.",
     ],
 )
 def test_a_warning_about_peers_counts(program: ModuleType, row: str) -> None:
@@ -58,6 +62,9 @@ def test_a_warning_about_peers_counts(program: ModuleType, row: str) -> None:
         "[WARNING]  (444) : parsing [/etc/haproxy/peers/haproxy.cfg:12] : 'option httplog' needs 'mode http'.",
         "[WARNING]  (444) : config : parsing [/tmp/ansible-peers.cfg:3]: 'http-request' placed after 'use_backend'.",
         "[WARNING]  (444) : config : ca-file /etc/haproxy/peers/ca.pem is empty.",
+        f"{WARNING} parsing [/t.cfg:4] : 'peer a' : init_addr, resolvers, check and agent are ignored for peers.",
+        f"{WARNING} parsing [/t.cfg:9] : 'stick' ignored because frontend 'peer-api' has no backend capability.",
+        f"{WARNING} Peers section 'pp': shard ignored for 'lb-1' local peer",
         "[NOTICE]   (444) : path to executable is /usr/sbin/haproxy, peers are fine.",
         "Configuration file with peers is valid",
     ],

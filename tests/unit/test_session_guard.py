@@ -118,7 +118,7 @@ def test_only_sections_that_look_up_a_shared_table_have_lines(configuration: Mod
     wanted = needed(configuration, CONFIGURED)
     assert list(wanted) == ["global", "backend shop"]
     rule, _, follow = wanted["backend shop"]
-    assert "{ req.cook(SID),set-var(txn.session_guard_1) -m found }" in rule
+    assert '{ req.cook("SID"),set-var(txn.session_guard_1) -m found }' in rule
     assert follow == "use-server %[var(txn.session_guard_server)] if { var(txn.session_guard_server) -m found }"
 
 
@@ -126,6 +126,23 @@ def test_a_bound_that_was_chosen_stays(configuration: ModuleType) -> None:
     text = CONFIGURED.replace("global\n", "global\n  hard-stop-after 5m\n")
     wanted = needed(configuration, text)["global"]
     assert [line for line in wanted if line.split()[0] in BOUNDS] == ["mworker-max-reloads 10 # session-guard"]
+
+
+def test_a_bound_that_the_guard_gave_is_outdated_when_another_is_asked_for(configuration: ModuleType) -> None:
+    bounds = "  hard-stop-after 5m # session-guard\n  mworker-max-reloads 10 # session-guard # pasted\n"
+    wanted = needed(configuration, CONFIGURED.replace("global\n", f"global\n{bounds}"))
+    said = configuration.Configuration(CONFIGURED.replace("global\n", f"global\n{bounds}")).lacks(wanted)
+    assert [sentence for sentence in said if "hard-stop" in sentence or "mworker" in sentence] == [
+        "global: missing: hard-stop-after 3600s # session-guard",
+        "global: outdated: hard-stop-after 5m # session-guard",
+    ]
+
+
+def test_a_bound_of_ones_own_may_speak_of_the_guard(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("global\n", "global\n  hard-stop-after 5m # session-guard has an hour\n")
+    wanted = needed(configuration, text)
+    assert "hard-stop-after" not in " ".join(wanted["global"])
+    assert "hard-stop-after" not in " ".join(configuration.Configuration(text).lacks(wanted))
 
 
 def test_a_table_of_a_peers_section_is_kept_by_old_processes_which_ask_nobody(configuration: ModuleType) -> None:
@@ -162,6 +179,31 @@ def test_of_what_is_stored_an_old_process_tells(configuration: ModuleType) -> No
     also = text.replace("  stick match hdr(U)\n", "  stick match hdr(U)\n  stick store-request hdr(U)\n")
     told_too = f"{tell} txn.session_guard_1 if {{ stopping }} {{ var(txn.session_guard_1) -m found }}"
     assert told_too in needed(configuration, also)["backend shop"]
+
+
+@pytest.mark.parametrize(
+    ("stick", "there"),
+    [
+        ('req.hdr(Authorization),word(2," ")', 'req.hdr(Authorization),word(2," ")'),
+        (r"req.cook(X),regsub(\\..*,)", r"req.cook(X),regsub(\\..*,)"),
+        (r"req.cook(X),regsub(\#.*,) # cut", r"req.cook(X),regsub(\#.*,)"),
+        ("req.cook(X) lower,regsub('[ \"].*',) unless { src ::1 }", "req.cook(X),lower,regsub('[ \"].*',)"),
+        ('req.cook("SID") lower table shop', 'req.cook("SID"),lower'),
+    ],
+)
+def test_an_expression_is_given_as_it_is_written(configuration: ModuleType, stick: str, there: str) -> None:
+    """HAProxy 2.4 to 3.2 take these in a condition, and no converter that is a word of its own."""
+    text = CONFIGURED.replace('req.cook("SID")', stick)
+    rule = needed(configuration, text)["backend shop"][0]
+    assert f" if {{ {there},set-var(txn.session_guard_1) -m found }} " in rule
+    text = text.replace("backend shop # stick on is not here\n", f"backend shop\n  {rule}\n")
+    assert not [line for line in configuration.Configuration(text).lacks(needed(configuration, text)) if rule in line]
+
+
+def test_a_row_is_told_of_however_its_expression_is_quoted(configuration: ModuleType) -> None:
+    stick = '  stick match req.cook("SID")\n  stick store-request req.cook(SID)\n'
+    lines = needed(configuration, CONFIGURED.replace('  stick on req.cook("SID")\n', stick))["backend shop"]
+    assert len([line for line in lines if line.startswith("http-response")]) == 1
 
 
 def test_a_mark_takes_all_lines_off(configuration: ModuleType) -> None:
@@ -376,6 +418,13 @@ def test_a_named_defaults_section_gives_the_mode(configuration: ModuleType) -> N
     ).replace("backend shop", "backend shop from web")
     assert configuration.Configuration(text).unserved((2, 6), True, True, gate=True) == []
     assert configuration.Configuration(text.replace("from web", "from raw")).unserved((2, 6), True, True, gate=True)
+
+
+def test_defaults_sections_stand_on_one_another(configuration: ModuleType) -> None:
+    text = CONFIGURED.replace("defaults\n", "defaults base\n").replace("backend shop", "backend shop from web")
+    for defaults, mode in (("from base", "http"), ("from base\n  mode tcp", "tcp"), ("", "tcp")):
+        found = configuration.Configuration(text.replace("peers pp", f"defaults web {defaults}\npeers pp", 1))
+        assert found.section("backend shop")[0].mode() == mode
 
 
 # --- what a reload can't hand over ----------------------------------------------------------------
@@ -900,17 +949,19 @@ class Reload:
     def __init__(self, module: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         self.module, self.host = module, host
         self.before = self.after = (10, 100)  # rows, and room for how many
+        self.table = "shop"
         self.missing = 0
+        self.loading = 0.0
         self.synced = self.synced_before = True
         self.waited = list[float]()
         self.late = set[tuple[str, str]]()
         self.did = list[str]()
         self.held = False
         fakes = {
-            "check_as_unit": lambda host, master: None,
-            "wait_for_worker": lambda before: None,
+            "check_as_unit": lambda host, master: 5.0,
+            "wait_for_worker": self.wait,
             "wait_for_opening": lambda host, new: [],
-            "sizes": lambda: {"shop": self.after if "signal" in self.did else self.before},
+            "sizes": lambda: {self.table: self.after if "signal" in self.did else self.before},
             "open_gate": lambda reason: self.did.append(f"open {reason}"),
             "SETTLE_SECONDS": 0,
             "acknowledged": lambda section: {("lb-2", "shop"): (7, 7), ("lb-2", "limits"): (0, 9)},
@@ -932,6 +983,9 @@ class Reload:
     def kill(self, pid: int, number: int) -> None:
         self.did.append("signal")
         self.held = self.host.hold.exists()
+
+    def wait(self, before: int, bound: float) -> None:
+        self.loading = bound
 
     def told(self, wanted: set[tuple[str, str]], bound: float) -> set[tuple[str, str]]:
         assert wanted <= {("lb-2", "shop")}
@@ -1102,6 +1156,65 @@ def test_a_gate_that_a_reload_has_lost_is_a_warning(
     monkeypatch.setattr(module, "gate_status", lambda: status)
     monkeypatch.setattr(module.haproxy_peers, "wait_until_in_sync", lambda bound: None)
     assert module.wait_for_opening(host, host.read()) == said
+
+
+def test_a_table_that_the_running_process_does_not_have_is_not_carried(reload: Reload) -> None:
+    """Somebody's own signal had a new worker take another configuration than the one that the guard saw last."""
+    reload.host.settings["reload_unsynced"] = "refuse"
+    reload.host.running_copy.write_text(CONFIGURED)
+    reload.host.configuration.write_text(CONFIGURED.replace("backend shop", "backend market"))
+    reload.table = "market"
+    assert reload() == "done"
+    assert reload.did == ["dump market", "signal", "compare market", "open learnt", "send on market"]
+
+
+def test_a_renamed_table_that_the_running_process_has_is_carried(reload: Reload) -> None:
+    reload.host.running_copy.write_text(CONFIGURED.replace("backend shop", "backend market"))
+    reload.table = "market"
+    assert "table market is now shop; 10 rows of market are carried" in reload()
+
+
+def test_a_new_worker_may_take_as_long_as_the_check_thrice_and_more(reload: Reload) -> None:
+    reload()
+    assert reload.loading == 15 + 3 * 5
+
+
+def test_a_master_that_does_not_answer_is_not_reloaded(reload: Reload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload.module.haproxy_peers, "worker_pid", lambda: 0)
+    monkeypatch.setattr(reload.module.haproxy_peers, "MASTER_SOCKET", str(reload.host.state_directory / "none"))
+    with pytest.raises(reload.module.Refused, match=r"the master does not answer on .*/none: "):
+        reload()
+    assert reload.did == []
+    monkeypatch.setattr(reload.module.haproxy_peers, "ask", lambda command: "# workers\n# old workers\n")
+    assert reload() == "done"  # as after a reload that failed, when the configuration was mended
+
+
+@pytest.fixture
+def master() -> Iterator[int]:
+    """Gives a process whose environment has names of the operator's and of HAProxy's."""
+    own = {"HAPROXY_MWORKER_WAIT_ONLY": "1", "HAPROXY_STARTUPLOGS_FD": "9", "NOTIFY_SOCKET": "/run/notify"}
+    with subprocess.Popen(["/bin/sleep", "60"], env={"HAPROXY_MAX": "100", "HAPROXY_MWORKERS": "x", **own}) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_a_check_has_the_units_environment_but_for_what_haproxy_sets_itself(host: Host, master: int) -> None:
+    module = importlib.import_module("guard_reload")
+    host.arguments = ["/bin/sh", "-c", "env | grep -E 'HAPROXY|NOTIFY' | sort; exit 1", "sh"]
+    with pytest.raises(module.Refused) as refused:
+        module.check_as_unit(host, master)
+    assert str(refused.value).splitlines()[1:] == ["HAPROXY_MAX=100", "HAPROXY_MWORKERS=x"]
+
+
+def test_a_check_tells_how_long_it_took_and_is_bounded(
+    host: Host, master: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("guard_reload")
+    host.arguments = ["/bin/sh", "-c", "sleep 0.5", "sh"]
+    assert module.check_as_unit(host, master) >= 0.5
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.1)
+    with pytest.raises(module.Refused, match=r"did not check the configuration within 0\.1 s"):
+        module.check_as_unit(host, master)
 
 
 # --- the command line -----------------------------------------------------------------------------

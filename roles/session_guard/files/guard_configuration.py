@@ -23,16 +23,20 @@ NEW = "txn.session_guard_new"
 TELL = "http-response lua.session_guard_tell"
 MARK = " # session-guard"  # where a line does not name the guard: who takes it off finds all of them
 OURS = re.compile(r"session[-_]guard")
+MARKED = re.compile(rf"{MARK}\s*(#|$)")
+# A word as it is written, with quotes and escapes; nothing for a comment.
+WRITTEN = re.compile(r"""#.*|((?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s\\"'#])+)""")
 
 
 @dataclass
 class Section:
-    """A section with the words of its lines; `above` is the defaults section that it stands on."""
+    """A section with its lines, as words and as written; `above` is the defaults section that it stands on."""
 
     kind: str
     name: str
     above: Section | None = None
     lines: list[list[str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Give the section as its first line names it."""
@@ -43,10 +47,12 @@ class Section:
         return [line for line in self.lines if line[: len(keyword)] == list(keyword)]
 
     def mode(self) -> str:
-        """Give the section's mode, its own or that of its defaults."""
-        for section in (self, self.above):
-            if section and (lines := section.all("mode")):
+        """Give the section's mode, its own or that of the defaults sections that it stands on."""
+        section: Section | None = self
+        while section:
+            if lines := section.all("mode"):
                 return lines[-1][1]
+            section = section.above
         return "tcp"
 
 
@@ -71,6 +77,7 @@ class Pair:
     section: str
     expression: str
     table: str
+    written: str = field(compare=False)  # the expression with its quotes and escapes: another line needs them too
 
     def kept(self) -> bool:
         """Whether a process that was replaced keeps the table: HAProxy empties those of proxies alone."""
@@ -83,6 +90,12 @@ def words_of(line: str) -> list[str]:
         return shlex.split(line, comments=True)
     except ValueError:
         return line.split("#")[0].split()
+
+
+def expression(stick: list[str]) -> str:
+    """Give what the words of a `stick` line look up; a condition takes no converters that are words of their own."""
+    end = next((number for number, word in enumerate(stick) if word in ("table", "if", "unless", "")), len(stick))
+    return ",".join(stick[2:end])
 
 
 def seconds(duration: str) -> float:
@@ -116,11 +129,14 @@ class Configuration:
             if words[0] in SECTIONS:
                 name = words[1] if len(words) > 1 else ""
                 above = defaults.get(words[words.index("from") + 1]) if "from" in words[:-1] else latest
+                if words[0] == "defaults" and "from" not in words:
+                    above = None  # it begins anew
                 self.sections.append(Section(words[0], name, above))
                 if words[0] == "defaults":
                     defaults[name] = latest = self.sections[-1]
             elif self.sections:
                 self.sections[-1].lines.append(words)
+                self.sections[-1].texts.append(line.strip())
 
     def _tables(self, section: Section) -> Iterable[Table]:
         for line in section.all("stick-table"):
@@ -139,10 +155,10 @@ class Configuration:
     def _pairs(self, sections: list[Section], *kinds: str) -> list[Pair]:
         """Give what `stick` lines of these kinds name, each once."""
         found = (
-            Pair(str(section), line[2], self._table_of(section, line))
+            Pair(str(section), expression(line), self._table_of(section, line), expression(WRITTEN.findall(text)))
             for section in sections
-            for line in section.all("stick")
-            if len(line) > 2 and line[1] in kinds
+            for line, text in zip(section.lines, section.texts)
+            if line[0] == "stick" and len(line) > 2 and line[1] in kinds
         )
         return list(dict.fromkeys(pair for pair in found if pair.table in self.tables))
 
@@ -173,8 +189,8 @@ class Configuration:
         """
         if not self.pairs:
             return {}
-        lines = [line for section in self.section("global") for line in section.lines]
-        chosen = {line[0]: line[1] for line in lines if len(line) > 1}
+        lines = [pair for section in self.section("global") for pair in zip(section.lines, section.texts)]
+        chosen = {line[0]: line[1] for line, text in lines if len(line) > 1 and not MARKED.search(text)}
         needed: dict[str, list[str]] = {
             "global": [
                 f"lua-load {gate}",
@@ -198,16 +214,16 @@ class Configuration:
             passes = "var(proc.session_guard)" if pair.kept() else "stopping,not,and(proc.session_guard)"
             holding.append(
                 f"http-request lua.session_guard {pair.table} {key}"
-                f" if {{ {pair.expression},set-var({key}) -m found }}"
+                f" if {{ {pair.written},set-var({key}) -m found }}"
                 f" !{{ {passes} -m bool }}{exempt and f' !{exempt}'}"
                 f" !{{ var({key}),in_table({pair.table}) }}"
             )
             if pair in self.stored:
                 telling.append(f"{TELL} {pair.table} {key} if {{ stopping }} {{ var({key}) -m found }}")
         for pair in (pair for pair in self.issued if pair.section == section):
-            given = f"{{ {pair.expression},set-var({NEW}) -m found }}"
+            given = f"{{ {pair.written},set-var({NEW}) -m found }}"
             telling.append(f"{TELL} {pair.table} {NEW} if {{ stopping }} {given}")
-        there = "".join(f" !{{ {pair.expression},in_table({pair.table}) }}" for pair in pairs if pair.kept())
+        there = "".join(f" !{{ {pair.written},in_table({pair.table}) }}" for pair in pairs if pair.kept())
         return holding + telling + ([] if all(pair.kept() for pair in pairs) else [FOLLOW + there])
 
     def _stats_socket(self, path: str) -> str:
@@ -239,9 +255,13 @@ class Configuration:
         ]
 
     def ours(self) -> list[tuple[str, str]]:
-        """Give the lines that name the guard, each with its section."""
-        lines = ((str(section), " ".join(words)) for section in self.sections for words in section.lines)
-        return [(name, line) for name, line in lines if OURS.search(line)]
+        """Give the lines that name the guard or have its mark, each with its section."""
+        return [
+            (str(section), text)
+            for section in self.sections
+            for words, text in zip(section.lines, section.texts)
+            if OURS.search(" ".join(words)) or MARKED.search(text)
+        ]
 
     def unserved(self, version: tuple[int, ...], lua: bool, master: bool, gate: bool) -> list[str]:
         """Say what the guard can't serve.

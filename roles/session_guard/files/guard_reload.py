@@ -15,7 +15,15 @@ from guard_host import Host, write
 from guard_worker import POLL_SECONDS, acknowledged, gate_status, open_gate, sizes, wait_until_acknowledged
 from haproxy_peers import PeersError
 
-WORKER_SECONDS = 15  # until a new worker answers
+CHECK_SECONDS = 30  # below the hook's own limit, which has the waits too
+WORKER_SECONDS = 15  # until a new worker answers, beside the time that it takes to load the configuration
+LOADS = 3  # a check loads it once; a new worker does so while others serve, and from 3.1 on the master before it
+# What a master sets for the one that it re-executes (setenv in HAProxy's src/); other names are the operator's.
+OWN_VARIABLES = {
+    *("HAPROXY_CFGFILES", "HAPROXY_CLI", "HAPROXY_LOAD_SUCCESS", "HAPROXY_LOCALPEER", "HAPROXY_MASTER_CLI"),
+    *("HAPROXY_MWORKER", "HAPROXY_MWORKER_REEXEC", "HAPROXY_MWORKER_WAIT_ONLY", "HAPROXY_PROCESSES"),
+    *("HAPROXY_STARTUPLOGS_FD", "HAPROXY_STARTUP_VERSION", "NOTIFY_SOCKET"),
+}
 OPENING_SECONDS = 5  # beyond the gate's deadline
 # A table of more rows is not compared: that would take seconds at each reload. Nor is a full one, whose oldest rows go.
 COMPARED_ROWS = 100_000
@@ -39,10 +47,14 @@ def reload(host: Host) -> str:
     master = haproxy_peers.master_pid()
     if not master:
         raise Refused(f"{haproxy_peers.UNIT} does not run")
-    check_as_unit(host, master)
-    worker = haproxy_peers.worker_pid()
+    checked = check_as_unit(host, master)
+    worker = current_worker()
     new, local = host.read(), host.local_peer()
-    old = Configuration(host.running_copy.read_text()) if host.running_copy.exists() else new
+    old = Configuration(host.running_copy.read_text()) if host.running_copy.exists() else host.read()
+    if worker:  # a reload by somebody else may have left an older copy: the tables that the process has count
+        there, sticking = sizes(), [table.name for table in old.sticky + new.sticky]
+        old.tables = {name: table for name, table in {**new.tables, **old.tables}.items() if name in there}
+        old.sticky = [table for name, table in old.tables.items() if name in sticking]
     said, carried = old.changes(new, local)
     others: set[tuple[str, str]] = set()
     if worker:
@@ -78,7 +90,7 @@ def reload(host: Host) -> str:
             number = sum(rows[name] for name in carried)
             said.append(f"{number} rows of {', '.join(carried)} are carried by dump and restore")
         os.kill(master, signal.SIGUSR2)
-        wait_for_worker(worker)
+        wait_for_worker(worker, WORKER_SECONDS + LOADS * checked)
         if carried or compared:
             to_carry = {name: new.tables[to] for name, to in carried.items()}
             to_compare = {name: new.tables[name] for name in compared}
@@ -140,35 +152,58 @@ def write_back(
     return said
 
 
-def check_as_unit(host: Host, master: int) -> None:
+def current_worker() -> int:
+    """Give the process id of the current worker; 0 where there is none, as after a reload that failed (2.4, 3.2).
+
+    Raises:
+        Refused: the master does not answer; a new worker could not be told from the old one.
+    """
+    if worker := haproxy_peers.worker_pid():
+        return worker
+    try:
+        haproxy_peers.ask("show proc")
+    except OSError as error:
+        raise Refused(f"the master does not answer on {haproxy_peers.MASTER_SOCKET}: {error}") from error
+    return haproxy_peers.worker_pid()
+
+
+def check_as_unit(host: Host, master: int) -> float:
     """Have HAProxy check the configuration with what the running master would start a new worker with.
+
+    Returns:
+        How many seconds that took.
 
     Raises:
         Refused: with HAProxy's own output; a warning that means a lost table is one.
     """
     read = Path(f"/proc/{master}/environ").read_text().split("\0")
     own = dict(row.split("=", 1) for row in read if "=" in row)
-    environment = {n: v for n, v in own.items() if not n.startswith("HAPROXY_") and n != "NOTIFY_SOCKET"}
-    done = subprocess.run(
-        [*host.arguments, "-c"], env=environment, capture_output=True, text=True, timeout=30, check=False
-    )
+    environment = {name: value for name, value in own.items() if name not in OWN_VARIABLES}
+    command, begun = [*host.arguments, "-c"], time.monotonic()
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused(f"HAProxy did not check the configuration within {CHECK_SECONDS} s") from error
     output = (done.stdout + done.stderr).strip()
     if done.returncode != 0:
         raise Refused(f"HAProxy refuses the configuration:\n{output}")
     if lost := haproxy_peers.warnings_about_peers(output):
         raise Refused("HAProxy would run without its peers, and lose the tables:\n" + "\n".join(lost))
+    return time.monotonic() - begun
 
 
-def wait_for_worker(before: int) -> None:
+def wait_for_worker(before: int, bound: float) -> None:
     """Wait until the master has another worker than before, which answers.
 
     Raises:
-        PeersError: not within the bound; the old worker serves on.
+        PeersError: not within the bound, in seconds; the old worker serves on.
     """
-    deadline = time.monotonic() + WORKER_SECONDS
+    deadline = time.monotonic() + bound
     while haproxy_peers.answering_worker() in (0, before):
         if time.monotonic() > deadline:
-            raise PeersError(f"no new worker within {WORKER_SECONDS} s; see the unit's journal")
+            raise PeersError(f"no new worker within {bound:.0f} s; see the unit's journal")
         time.sleep(POLL_SECONDS)
 
 
