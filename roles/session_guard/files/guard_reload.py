@@ -40,7 +40,7 @@ def reload(host: Host) -> str:
     check_as_unit(host, master)
     worker = haproxy_peers.worker_pid()
     new, local = host.read(), host.local_peer()
-    old = Configuration(host.running_copy.read_text()) if host.running_copy.exists() else new
+    old = Configuration(haproxy_peers.text_of(host.running_copy)) if host.running_copy.exists() else new
     said, carried = old.changes(new, local)
     if worker:
         try:

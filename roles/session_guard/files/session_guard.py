@@ -62,7 +62,7 @@ def show_lines(needed: dict[str, list[str]]) -> str:
 
 def check(host: Host, file: Path | None) -> list[str]:
     """Say what a configuration lacks, and what of it can't be served."""
-    configuration = Configuration((file or host.configuration).read_text())
+    configuration = Configuration(haproxy_peers.text_of(file or host.configuration))
     return (host.unserved(configuration) if host.settings["gate"] else []) + configuration.lacks(
         host.needs(configuration)
     )
@@ -71,7 +71,7 @@ def check(host: Host, file: Path | None) -> list[str]:
 def prune(host: Host, dry_run: bool) -> list[str]:
     """Remove the Lua files that no configuration names any more, but for a `dry_run`; give them."""
     configurations = [host.configuration, haproxy_peers.last_good(host.configuration), host.running_copy]
-    texts = [file.read_text() for file in configurations if file.exists()]
+    texts = [haproxy_peers.text_of(file) for file in configurations if file.exists()]
     current = Path(host.settings["lua"])
     unused = [
         file
@@ -199,7 +199,7 @@ def by_hand(host: Host, arguments: argparse.Namespace) -> int:
     said: list[str] = []
     failed = False
     if arguments.command == "lines":
-        configuration = Configuration((arguments.config or host.configuration).read_text())
+        configuration = Configuration(haproxy_peers.text_of(arguments.config or host.configuration))
         unserved = host.unserved(configuration)
         for sentence in unserved:
             log(sentence)
