@@ -327,6 +327,7 @@ class Worker:
         if commands == ("show info",):
             return "Name: HAProxy\nVersion: 2.6.12\n"
         if commands == ("show stat",):
+        self.names: dict[str, str] = {}
             return (ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text()
         if commands[0].startswith("show table"):
             asked = [command.rpartition(" key ")[2] for command in commands]
@@ -343,7 +344,8 @@ class Worker:
 
     def row(self, key: str) -> str:
         number, left = self.rows.get(key, (0, 0))
-        return f"0x1: key={key} use=0 exp={left} server_id={number} server_key=-\n" if number else ""
+        name = self.names.get(key, "-")
+        return f"0x1: key={key} use=0 exp={left} server_id={number} server_key={name}\n" if number else ""
 
 
 WEB_1, WEB_2 = 251633157, 45670222
@@ -403,6 +405,29 @@ def test_a_dump_that_fails_leaves_the_one_before(
     monkeypatch.setattr(dumps.haproxy_peers, "stream_worker", lambda command: iter(["No such table\n"]))
     with pytest.raises(dumps.haproxy_peers.PeersError, match=r"has no table back-session, which .* has: No such table"):
         dumps.write(tmp_path / "dump", [table], "lb-1")
+def test_a_server_that_the_tables_backend_does_not_know_is_dumped_by_its_id(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    """Of a row of another backend, which shares the table and has names of its own."""
+    worker.rows = {"shop": (WEB_1, 60_000), "chat": (WEB_1, 60_000)}
+    worker.names = {"shop": "web-be1", "chat": "ws-1"}
+    dumps.write(tmp_path / "dump", [table], "lb-1")
+    assert [server for _, server, _, _ in dumps.read([tmp_path / "dump"])] == ["web-be1", f"#{WEB_1}"]
+    counts = dumps.restore([tmp_path / "dump"], {"back-session": table}, missing_only=False)
+    assert (counts["restored"], counts["gone"]) == (2, 0)
+
+
+def test_only_what_has_to_outlive_a_crash_is_synced(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[int]()
+    monkeypatch.setattr(dumps.os, "fsync", synced.append)
+    dumps.write(tmp_path / "carried.dump", [table], "lb-1", durable=False)
+    assert synced == []
+    dumps.write(tmp_path / "dump", [table], "lb-1")
+    assert len(synced) == 1
+
+
     assert (tmp_path / "dump").read_text() == "before"
     assert list(tmp_path.iterdir()) == [tmp_path / "dump"]
 
@@ -451,6 +476,36 @@ def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, 
     counts = dumps.restore([file], {"back-session": table}, missing_only=True)
     assert (counts["restored"], counts["there"]) == (1, 1)
     assert worker.commands == [f"set table back-session key two data.server_id {WEB_1}"]
+def test_of_several_dumps_each_has_its_own_age(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    """The old one's rows last longest; the table's expire was longer then."""
+    now = int(time.time())
+    old = [f"back-session web-be1 {now + 90} known", f"back-session web-be1 {now + 90} forgotten"]
+    files = [
+        written(tmp_path / "old", *old, age=1810),
+        written(tmp_path / "new", f"back-session web-be2 {now + 60} known", age=1790),
+    ]
+    assert dumps.restore(files, {"back-session": table}, missing_only=False)["restored"] == 1
+    assert worker.commands == [f"set table back-session key known data.server_id {WEB_2}"]
+
+
+def test_dumps_are_sorted_beside_themselves(dumps: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sort").write_text('#!/bin/sh\necho "$@" >"$0.said"\n')
+    (tmp_path / "sort").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert list(dumps.read([written(tmp_path / "1"), written(tmp_path / "2")])) == []
+    assert (tmp_path / "sort.said").read_text().startswith(f"-T {tmp_path} ")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_spoilt_byte_keeps_no_other_row_back(dumps: ModuleType, tmp_path: Path, number: int) -> None:
+    file = written(tmp_path / "1", f"t a {NEVER} bad?", f"t a {NEVER} good")
+    file.write_bytes(file.read_bytes().replace(b"?", b"\xff"))
+    files = [file, written(tmp_path / "2")][:number]
+    assert [key for _, _, _, key in dumps.read(files)][1:] == ["good"]
+
+
 
 
 def test_of_two_dumps_the_row_that_lasts_longer_counts(dumps: ModuleType, tmp_path: Path) -> None:
@@ -733,7 +788,8 @@ class Reload:
         if "signal" in self.did and not self.synced:
             raise self.module.PeersError("not in sync")
 
-    def write(self, file: Path, tables: list[Any], peer: str) -> dict[str, int]:
+    def write(self, file: Path, tables: list[Any], peer: str, durable: bool) -> dict[str, int]:
+        assert not durable
         self.did.append(f"dump {' '.join(table.name for table in tables)}")
         return {table.name: self.before[0] for table in tables}
 
@@ -782,7 +838,7 @@ def test_a_large_or_full_table_is_counted(reload: Reload, before: tuple[int, int
 
 
 def test_a_full_disk_does_not_keep_a_reload(reload: Reload, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*arguments: object) -> None:
+    def fails(*arguments: object, durable: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(reload.module.guard_dump, "write", fails)

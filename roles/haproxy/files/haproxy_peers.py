@@ -529,8 +529,10 @@ def bindings() -> Iterator[tuple[str, str, str]]:
             yield table, key, server
 
 
-def rows_of_table(table: str, servers: dict[tuple[str, int], str], pause: float = 0) -> Iterator[tuple[str, str, int]]:
-    """Give key, server's name (#ID where it is unknown) and milliseconds left of each row of a table, as they come.
+def rows_of_table(
+    table: str, servers: dict[tuple[str, int], str], pause: float = 0
+) -> Iterator[tuple[str, str, int, int]]:
+    """Give key, server's name (#ID where it is unknown), its id and milliseconds left of each row, as they come.
 
     Args:
         table: its name.
@@ -547,7 +549,7 @@ def rows_of_table(table: str, servers: dict[tuple[str, int], str], pause: float 
             raise PeersError(f"the running HAProxy has no table {table}, which {CONFIGURATION} has: {part[:200]}")
         known = True
         for key, number, name, left in rows_with_expiry(part):
-            yield key, name or names.get(number, f"#{number}"), left
+            yield key, name or names.get(number, f"#{number}"), number, left
         time.sleep(pause)
 
 

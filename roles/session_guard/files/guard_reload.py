@@ -60,7 +60,8 @@ def reload(host: Host) -> str:
     try:
         if carried or compared:
             try:
-                rows = guard_dump.write(file, [t for t in old.sticky if t.name in (*carried, *compared)], local)
+                dumped = [t for t in old.sticky if t.name in (*carried, *compared)]
+                rows = guard_dump.write(file, dumped, local, durable=False)
                 write(host.hold, "")
             except (OSError, PeersError) as error:
                 if carried and host.settings["reload_unsynced"] == "refuse":
