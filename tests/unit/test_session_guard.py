@@ -1,5 +1,7 @@
 """The session guard's program, as far as it needs no HAProxy, and the lines that roles/haproxy renders for it."""
 
+import errno
+import fcntl
 import importlib
 import json
 import os
@@ -71,6 +73,11 @@ def dumps() -> ModuleType:
 @pytest.fixture
 def store() -> ModuleType:
     return importlib.import_module("guard_store")
+
+
+@pytest.fixture
+def running() -> ModuleType:
+    return importlib.import_module("guard_worker")
 
 
 @pytest.fixture
@@ -320,6 +327,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.rows: dict[str, tuple[int, int]] = {}
+        self.names: dict[str, str] = {}
         self.commands = list[str]()
         self.refuses = False
 
@@ -327,7 +335,6 @@ class Worker:
         if commands == ("show info",):
             return "Name: HAProxy\nVersion: 2.6.12\n"
         if commands == ("show stat",):
-        self.names: dict[str, str] = {}
             return (ROOT / "tests/unit/recorded/show-stat-2.6.txt").read_text()
         if commands[0].startswith("show table"):
             asked = [command.rpartition(" key ")[2] for command in commands]
@@ -398,13 +405,6 @@ def test_a_dump_has_a_head_and_rows_and_is_roots_alone(
     assert list(tmp_path.iterdir()) == [tmp_path / "dump"]
 
 
-def test_a_dump_that_fails_leaves_the_one_before(
-    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "dump").write_text("before")
-    monkeypatch.setattr(dumps.haproxy_peers, "stream_worker", lambda command: iter(["No such table\n"]))
-    with pytest.raises(dumps.haproxy_peers.PeersError, match=r"has no table back-session, which .* has: No such table"):
-        dumps.write(tmp_path / "dump", [table], "lb-1")
 def test_a_server_that_the_tables_backend_does_not_know_is_dumped_by_its_id(
     dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
 ) -> None:
@@ -428,6 +428,13 @@ def test_only_what_has_to_outlive_a_crash_is_synced(
     assert len(synced) == 1
 
 
+def test_a_dump_that_fails_leaves_the_one_before(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dump").write_text("before")
+    monkeypatch.setattr(dumps.haproxy_peers, "stream_worker", lambda command: iter(["No such table\n"]))
+    with pytest.raises(dumps.haproxy_peers.PeersError, match=r"has no table back-session, which .* has: No such table"):
+        dumps.write(tmp_path / "dump", [table], "lb-1")
     assert (tmp_path / "dump").read_text() == "before"
     assert list(tmp_path.iterdir()) == [tmp_path / "dump"]
 
@@ -469,13 +476,6 @@ def test_a_dump_older_than_the_tables_expire_is_ignored(
         assert dumps.restore([file], {"back-session": table}, missing_only=False)["restored"] == restored
 
 
-def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, table: object, tmp_path: Path) -> None:
-    later = int(time.time()) + 60
-    file = written(tmp_path / "dump", *(f"back-session web-be1 {later} {key}" for key in ("one", "two")))
-    worker.rows = {"one": (WEB_2, 60_000)}
-    counts = dumps.restore([file], {"back-session": table}, missing_only=True)
-    assert (counts["restored"], counts["there"]) == (1, 1)
-    assert worker.commands == [f"set table back-session key two data.server_id {WEB_1}"]
 def test_of_several_dumps_each_has_its_own_age(
     dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
 ) -> None:
@@ -506,6 +506,13 @@ def test_a_spoilt_byte_keeps_no_other_row_back(dumps: ModuleType, tmp_path: Path
     assert [key for _, _, _, key in dumps.read(files)][1:] == ["good"]
 
 
+def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, table: object, tmp_path: Path) -> None:
+    later = int(time.time()) + 60
+    file = written(tmp_path / "dump", *(f"back-session web-be1 {later} {key}" for key in ("one", "two")))
+    worker.rows = {"one": (WEB_2, 60_000)}
+    counts = dumps.restore([file], {"back-session": table}, missing_only=True)
+    assert (counts["restored"], counts["there"]) == (1, 1)
+    assert worker.commands == [f"set table back-session key two data.server_id {WEB_1}"]
 
 
 def test_of_two_dumps_the_row_that_lasts_longer_counts(dumps: ModuleType, tmp_path: Path) -> None:
@@ -579,6 +586,46 @@ def test_a_peer_that_does_not_answer_is_not_waited_for_for_long(
     monkeypatch.setattr(start.haproxy_peers, "ask_worker", lambda command: shown(flags, "CONN"))
     monkeypatch.setattr(start, "refuse_connections", lambda section: False)
     assert start.wait_for_teacher("pp", [], 10, time.monotonic() + 0.1) == "alone"
+
+
+@pytest.mark.parametrize(
+    ("failure", "refused"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), True),
+        (OSError(errno.ENETUNREACH, "unreachable"), False),
+        (OSError(errno.EHOSTUNREACH, "no route"), False),
+        (TimeoutError("timed out"), False),
+    ],
+    ids=["refused", "network", "host", "silent"],
+)
+def test_a_peer_that_cant_be_reached_may_live(
+    running: ModuleType, monkeypatch: pytest.MonkeyPatch, failure: OSError, refused: bool
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(running.socket, "create_connection", fails)
+    assert running.refuse_connections(shown("0x3", "CONN")) == refused
+
+
+@pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
+def test_what_a_peer_sends_is_a_change(
+    configuration: ModuleType, running: ModuleType, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """A row that is there gets another server: the table's own count of updates stands still."""
+    text = (ROOT / f"tests/verify/fixtures/{version}/pair-b.txt").read_text()
+    answer = text.split("$ show peers\n")[1].split("\n$ ")[0]
+    tables = [configuration.Table("back", "haproxy-peers", (), 0.0)]
+    monkeypatch.setattr(running.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(running.haproxy_peers, "ask_worker", lambda command: answer)
+    before = running.updates(tables)
+    assert running.updates(tables) == before
+    assert not running.untold(tables)
+    answer = re.sub(r"last_get=(?!0\b)\d+", "last_get=99", answer)
+    assert running.updates(tables) != before
+    answer = re.sub(r"localupdate=\d+", "localupdate=99", answer)
+    assert running.untold(tables)
+    assert not running.untold([configuration.Table("other", "haproxy-peers", (), 0.0)])
 
 
 @pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
@@ -782,6 +829,7 @@ class Reload:
 
     def kill(self, pid: int, number: int) -> None:
         self.did.append("signal")
+    monkeypatch.setattr(store, "untold", lambda tables: False)
         self.held = self.host.hold.exists()
 
     def sync(self, bound: float) -> None:
@@ -876,6 +924,7 @@ def test_the_help_names_every_command() -> None:
         capture_output=True,
         text=True,
         timeout=30,
+    monkeypatch.setattr(store, "untold", lambda tables: False)
         check=True,
     )
     for command in ("lines", "check", "status", "dump", "restore", "reload", "stopping", "started", "prune"):
