@@ -643,6 +643,104 @@ def test_sections_are_told_apart(start: ModuleType, monkeypatch: pytest.MonkeyPa
     assert {name: start.established(section) for name, section in found.items()} == {"pp": ["lb-2"], "qq": []}
 
 
+class Start:
+    """A start of a HAProxy that shares sessions by the peers sections pp and qq, and a counter by the section keep."""
+
+    def __init__(self, module: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.module, self.host = module, host
+        self.whys = {"pp": "peer", "qq": "peer"}
+        self.restored = {"pp": 3, "qq": 4}
+        self.missing_only = set[bool]()
+        self.opened = list[str]()
+        text = CONFIGURED.replace("peers pp store http_req_rate", "peers keep store http_req_rate")
+        host.configuration.write_text(f"{text}backend qq\n  stick-table type ip size 1k peers qq\n  stick on src\n")
+        tables = {"shop": {"rows": 3}, "qq": {"rows": 4}}
+        host.dump.write_text(json.dumps({"version": 1, "time": int(time.time()), "tables": tables}) + "\n")
+        peers = shown("0x0", "NONE").replace("id=pp", "id=keep")
+        monkeypatch.setattr(module, "wait_for_teacher", lambda name, *others: self.whys[name])
+        monkeypatch.setattr(module, "open_gate", self.opened.append)
+        monkeypatch.setattr(module, "SETTLE_SECONDS", 0.1)
+        monkeypatch.setattr(module.haproxy_peers, "worker_pid", lambda: 4711)
+        monkeypatch.setattr(module.haproxy_peers, "ask_worker", lambda command: peers)
+        monkeypatch.setattr(module.guard_dump, "restore", self.restore)
+
+    def restore(self, files: list[Path], tables: dict[str, Any], missing_only: bool) -> dict[str, int]:
+        (name,) = {table.peers for table in tables.values()}
+        self.missing_only.add(missing_only)
+        return {"restored": self.restored[name], "there": 0, "odd": 1, "gone": 0, "refused": 0}
+
+
+@pytest.fixture
+def begun(start: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> Start:
+    return Start(start, host, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("pp", "qq", "opened"),
+    [
+        ("peer", "peer", "learnt"),
+        ("peer", "taught", "restored"),
+        ("refused", "peer", "restored"),
+        ("alone", "cold", "restored"),
+    ],
+)
+def test_a_section_without_sessions_keeps_no_gate_shut(begun: Start, pp: str, qq: str, opened: str) -> None:
+    """The section keep is never in sync, and the gate waits for all that share a table."""
+    begun.whys = {"pp": pp, "qq": qq}
+    before = time.monotonic()
+    begun.module.started(begun.host)
+    assert begun.opened == [opened]
+    settled = 0.1 if "peer" in (pp, qq) else 0.0
+    assert settled < time.monotonic() - before < begun.host.settings["gate_deadline"] / 2
+    assert begun.host.running_copy.exists()
+
+
+def test_without_a_dump_a_start_alone_opens_the_gate(begun: Start) -> None:
+    begun.whys = {"pp": "alone", "qq": "peer"}
+    begun.host.dump.unlink()
+    begun.module.started(begun.host)
+    assert begun.opened == ["alone"]
+
+
+def test_what_was_restored_is_the_sum_of_all_sections(begun: Start) -> None:
+    begun.whys = {"pp": "alone", "qq": "refused"}
+    said = begun.module.started(begun.host)
+    assert said == (
+        "peers pp: no peer answers; restored: 3 rows, 1 whose key can't be given back; "
+        "peers qq: every peer refuses connections; restored: 4 rows, 1 whose key can't be given back"
+    )
+    del begun.host.state["restore"]["time"]
+    assert begun.host.state["restore"] == {
+        **{"why": "alone, refused", "section": "pp, qq"},
+        **{"restored": 7, "there": 0, "odd": 2, "gone": 0, "refused": 0},
+    }
+    assert begun.missing_only == {False}
+
+
+def test_the_timer_decides_what_a_start_could_not(begun: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a process that has served already are newer than the dump's."""
+    begun.whys = {"pp": "alone", "qq": "alone"}
+    store = begun.module.guard_store
+    monkeypatch.setattr(store, "updates", lambda tables: ["4711"])
+    monkeypatch.setattr(store.guard_dump, "write", lambda file, *others: file.write_text("new") and {"shop": 1})
+    assert begun.module.timed(begun.host).startswith("dumped: 1 rows")
+    assert begun.missing_only == {True}
+    assert store.previous(begun.host.dump).read_text().startswith('{"version": 1,')
+    begun.missing_only.clear()
+    begun.module.timed(begun.host)
+    assert begun.missing_only == set()
+
+
+def test_the_timer_replaces_no_dump_while_deciding_fails(begun: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise TimeoutError("the worker does not answer")
+
+    monkeypatch.setattr(begun.module, "wait_for_teacher", fails)
+    with pytest.raises(TimeoutError):
+        begun.module.timed(begun.host)
+    assert not begun.module.guard_store.previous(begun.host.dump).exists()
+
+
 # --- state ----------------------------------------------------------------------------------------
 
 
@@ -731,11 +829,93 @@ def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
     assert store.keep(host, if_changed=True).startswith("not dumped: whether ")
     assert host.dump.read_text() == "old"
     host.state["judged"] = "the-invocation"
+    monkeypatch.setattr(store, "untold", lambda tables: False)
     assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
     assert (host.dump.read_text(), store.previous(host.dump).read_text()) == ("new", "old")
     assert store.keep(host, if_changed=True) == "not dumped: nothing has changed"
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 2"])
     assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
+    monkeypatch.setattr(store, "untold", lambda tables: True)
+    assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
+
+
+@pytest.mark.parametrize(("changes", "dumps"), [(0, 1), (1, 2), (9, 3)])
+def test_a_stop_looks_again_at_what_open_connections_bind(
+    store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, changes: int, dumps: int
+) -> None:
+    asked, written_files = list[str](), list[Path]()
+
+    def write(file: Path, *others: object) -> dict[str, int]:
+        written_files.append(file)
+        file.write_text(f"dump {len(written_files)}")
+        return {"shop": 1}
+
+    def ask(*commands: str) -> str:
+        asked.extend(commands)
+        return "# pxname,svname\nweb,FRONTEND,\n" if commands == ("show stat",) else ""
+
+    monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(store.haproxy_peers, "ask_worker", ask)
+    monkeypatch.setattr(store, "updates", lambda tables: [min(len(written_files), changes)])
+    monkeypatch.setattr(store.guard_dump, "write", write)
+    host.state["judged"] = "the-invocation"
+    host.dump.write_text("the one before")
+    assert store.stopping(host).startswith("dumped: 1 rows")
+    assert asked == ["show stat", "disable frontend web"]
+    assert len(written_files) == dumps
+    assert (host.dump.read_text(), store.previous(host.dump).read_text()) == (f"dump {dumps}", "the one before")
+
+
+def test_frontends_stay_open_while_another_dump_is_under_way(
+    guard: ModuleType, store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    def ask(*commands: str) -> str:
+        asked.extend(commands)
+        return ""
+
+    monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(store.haproxy_peers, "ask_worker", ask)
+    with (host.state_directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert guard.hook(host, "stopping", 0.2) == 0
+    assert asked == []
+    assert host.state["fault"]["error"].startswith("Overtime: ")
+
+
+def test_a_configuration_need_not_be_utf_8(guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "version", lambda: (2, 6))
+    monkeypatch.setattr(host, "unserved", lambda configuration: [])
+    text = b"# Z\xfcrich\n" + CONFIGURED.encode()
+    host.configuration.write_bytes(text)
+    host.keep_running_copy()
+    assert host.running_copy.read_bytes() == text
+    assert [table.name for table in host.read().sticky] == ["shop"]
+    assert guard.check(host, host.configuration)
+    assert guard.prune(host, dry_run=True) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("dump --if-changed", 0), ("stopping", 0), ("started", 0), ("dump", 1), ("reload", 1)]
+)
+@pytest.mark.parametrize("gone", ["settings", "master"])
+def test_a_hook_that_cant_begin_is_a_line_in_the_log(
+    guard: ModuleType,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    code: int,
+    gone: str,
+) -> None:
+    """The master that systemd names has ended before its arguments are read."""
+    settings = host.state_directory / "settings.json"
+    settings.write_text("{" if gone == "settings" else json.dumps(host.settings))
+    monkeypatch.setattr(guard.haproxy_peers, "master_pid", lambda: 2**22 + 1)
+    monkeypatch.setattr(sys, "argv", ["session-guard", "--settings", str(settings), *command.split()])
+    assert guard.main() == code
+    assert f"session-guard: {command.split()[0]}, {settings}: " in capsys.readouterr().err
 
 
 def test_a_dump_of_which_nothing_has_changed_is_current(
@@ -743,6 +923,7 @@ def test_a_dump_of_which_nothing_has_changed_is_current(
 ) -> None:
     monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 1"])
+    monkeypatch.setattr(store, "untold", lambda tables: False)
     host.dump.touch()
     host.record(judged="the-invocation", dump={"time": 5, "rows": 1, "seconds": 0.1, "updates": ["4711", "shop 1"]})
     textfile = Path(host.settings["textfile"])
@@ -829,7 +1010,6 @@ class Reload:
 
     def kill(self, pid: int, number: int) -> None:
         self.did.append("signal")
-    monkeypatch.setattr(store, "untold", lambda tables: False)
         self.held = self.host.hold.exists()
 
     def sync(self, bound: float) -> None:
@@ -924,7 +1104,6 @@ def test_the_help_names_every_command() -> None:
         capture_output=True,
         text=True,
         timeout=30,
-    monkeypatch.setattr(store, "untold", lambda tables: False)
         check=True,
     )
     for command in ("lines", "check", "status", "dump", "restore", "reload", "stopping", "started", "prune"):
