@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gated import ROOT, SUITES, Bench, Haproxy, bench_of, end, gate, run_as_root, wait_for
+from gated import ROOT, SUITES, Bench, Haproxy, bench_of, end, free_ports, gate, run_as_root, wait_for
 
 if TYPE_CHECKING:
     from guard_host import Host
@@ -125,10 +125,10 @@ def test_rows_that_are_there_give_way(
     assert {key: ask(haproxy, key) for key in other} == {key: f"s{number}" for key, number in other.items()}
 
 
-def ask(haproxy: Haproxy, key: str) -> str:
+def ask(haproxy: Haproxy, key: str, path: str = "/") -> str:
     """Gives the name of the server that answers a session."""
     with closing(HTTPConnection("127.0.0.1", haproxy.front, timeout=30)) as client:
-        client.request("GET", "/", headers={"Cookie": f"JSESSIONID={key}"})
+        client.request("GET", path, headers={"Cookie": f"JSESSIONID={key}"})
         return client.getresponse().read().decode().strip()
 
 
@@ -154,6 +154,79 @@ def test_an_end_in_the_middle_is_an_error(
     monkeypatch.setattr(dumps, "read", ends)
     with pytest.raises((OSError, dumps.haproxy_peers.PeersError)):
         dumps.restore([written(tmp_path, ROWS)], tables, missing_only=False)
+
+
+def test_a_row_of_a_backend_with_other_names_is_restored(
+    bench: Bench, haproxy: Haproxy, dumps: ModuleType, tmp_path: Path
+) -> None:
+    """Two backends share the table, and their servers by the same ids."""
+    file = haproxy.folder / f"{haproxy.name}.cfg"
+    rules = "  use_backend ws if { path_beg /ws }\n  default_backend b"
+    servers = "".join(f"  server ws{n} 127.0.0.1:{port} id {n}\n" for n, port in enumerate(bench.servers.values(), 1))
+    text = file.read_text().replace("  default_backend b", rules)
+    file.write_text(f"{text}backend ws\n  stick on req.cook(JSESSIONID) table b\n{servers}")
+    haproxy.reload()
+    wait_for("the gate to open", lambda: haproxy.ask("@1 session-guard open alone"))
+    answered = {f"k{number}": ask(haproxy, f"k{number}", "/ws" if number % 2 else "/") for number in range(8)}
+    tables = importlib.import_module("guard_configuration").Configuration(file.read_text()).tables
+    dumps.write(tmp_path / "dump", tables.values(), "lb")
+    haproxy.ask("@1 clear table b")
+    counts = dumps.restore([tmp_path / "dump"], tables, missing_only=False)
+    assert (counts["restored"], counts["gone"]) == (8, 0)
+    assert {key: ask(haproxy, key) for key in answered} == answered
+
+
+# --- what has changed, and a start ----------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(bench: Bench, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Haproxy]]:
+    """Gives two HAProxies that are each other's peers; the second has a gate, and is taken for this host's."""
+    made = [bench.haproxy(f"{letter}{abs(hash(request.node.name)) % 10_000}") for letter in "ab"]
+    bench.configure(made[0], made[1])
+    bench.configure(made[1], made[0], lua=gate(made[1].address))
+    peers = importlib.import_module("haproxy_peers")
+    monkeypatch.setattr(peers, "MASTER_SOCKET", str(made[1].folder / f"{made[1].name}.sock"))
+    monkeypatch.setattr(peers, "CONFIGURATION", made[1].folder / f"{made[1].name}.cfg")
+    monkeypatch.setattr(peers, "property_of_unit", lambda name: "")
+    yield made
+    for haproxy in made:
+        end(haproxy)
+
+
+def test_every_change_of_a_row_is_seen(pair: list[Haproxy]) -> None:
+    """Also of one that is there, by a peer; and without a peer, where HAProxy 3 does not count it again."""
+    first, second = (haproxy.start() for haproxy in pair)
+    running = importlib.import_module("guard_worker")
+    tables = [importlib.import_module("guard_configuration").Table("b", "pp", (), 0.0)]
+    wait_for("both to be in sync", lambda: first.in_sync() and second.in_sync(), 30)
+    seen = [running.updates(tables)]
+    for number in (1, 2, 3):
+        first.plant(dict.fromkeys(("k1", "k2"), number))
+        wait_for("a change to be seen", lambda: running.updates(tables) not in seen)
+        seen.append(running.updates(tables))
+        assert not running.untold(tables)
+    end(first)
+    second.plant({"k3": 1})
+    assert running.untold(tables)
+
+
+def test_a_section_without_sessions_keeps_no_gate_shut(pair: list[Haproxy], tmp_path: Path) -> None:
+    """Its only peer is the process itself: none of another process teaches it."""
+    first, second = pair
+    file = second.folder / f"{second.name}.cfg"
+    counter = "backend rates\n  stick-table type ip size 1k expire 1m store http_req_rate(10s) peers keep\n"
+    file.write_text(f"{file.read_text()}peers keep\n  peer {second.name} 127.0.0.1:{free_ports(1)[0]}\n{counter}")
+    first.start().plant(ROWS)
+    wait_for("the first to be in sync", first.in_sync, 30)
+    second.start()
+    settings = {"unit": "haproxy", "config": str(file), "state": str(tmp_path), "gate_deadline": 10}
+    host = importlib.import_module("guard_host").Host({**settings, "dump": "both", "textfile": ""})
+    began = time.monotonic()
+    said = importlib.import_module("guard_start").started(host)
+    assert said == "peers pp: a peer teaches this process; nothing was restored"
+    assert second.status()["reason"] == "learnt"
+    assert time.monotonic() - began < host.settings["gate_deadline"] / 2
 
 
 # --- a reload -------------------------------------------------------------------------------------

@@ -126,6 +126,13 @@ def test_difference_shows_what_changes_without_secrets(program: ModuleType, tmp_
     assert rows[3:] == [" stats auth admin:********", "-maxconn 10", "+maxconn 20"]
 
 
+def test_difference_of_what_is_not_utf_8_can_be_printed(program: ModuleType, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.cfg", tmp_path / "new.cfg"
+    old.write_bytes(b"# Z\xfcrich\n")
+    new.write_bytes(b"# Z\xfcrich\nmaxconn 20\n")
+    assert program.difference(old, new).encode().splitlines()[3:] == [b" # Z?rich", b"+maxconn 20"]
+
+
 def test_difference_to_a_file_that_is_not_there_is_everything(program: ModuleType, tmp_path: Path) -> None:
     new = tmp_path / "new.cfg"
     new.write_text("maxconn 20\n")

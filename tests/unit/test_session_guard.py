@@ -1,5 +1,7 @@
 """The session guard's program, as far as it needs no HAProxy, and the lines that roles/haproxy renders for it."""
 
+import errno
+import fcntl
 import importlib
 import json
 import os
@@ -71,6 +73,11 @@ def dumps() -> ModuleType:
 @pytest.fixture
 def store() -> ModuleType:
     return importlib.import_module("guard_store")
+
+
+@pytest.fixture
+def running() -> ModuleType:
+    return importlib.import_module("guard_worker")
 
 
 @pytest.fixture
@@ -470,6 +477,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.rows: dict[str, tuple[int, int]] = {}
+        self.names: dict[str, str] = {}
         self.commands = list[str]()
         self.refuses = False
 
@@ -490,7 +498,8 @@ class Worker:
 
     def row(self, key: str) -> str:
         number, left = self.rows.get(key, (0, 0))
-        return f"0x1: key={key} use=0 exp={left} server_id={number} server_key=-\n" if number else ""
+        name = self.names.get(key, "-")
+        return f"0x1: key={key} use=0 exp={left} server_id={number} server_key={name}\n" if number else ""
 
 
 WEB_1, WEB_2 = 251633157, 45670222
@@ -543,6 +552,29 @@ def test_a_dump_has_a_head_and_rows_and_is_roots_alone(
     assert list(tmp_path.iterdir()) == [tmp_path / "dump"]
 
 
+def test_a_server_that_the_tables_backend_does_not_know_is_dumped_by_its_id(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    """Of a row of another backend, which shares the table and has names of its own."""
+    worker.rows = {"shop": (WEB_1, 60_000), "chat": (WEB_1, 60_000)}
+    worker.names = {"shop": "web-be1", "chat": "ws-1"}
+    dumps.write(tmp_path / "dump", [table], "lb-1")
+    assert [server for _, server, _, _ in dumps.read([tmp_path / "dump"])] == ["web-be1", f"#{WEB_1}"]
+    counts = dumps.restore([tmp_path / "dump"], {"back-session": table}, missing_only=False)
+    assert (counts["restored"], counts["gone"]) == (2, 0)
+
+
+def test_only_what_has_to_outlive_a_crash_is_synced(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[int]()
+    monkeypatch.setattr(dumps.os, "fsync", synced.append)
+    dumps.write(tmp_path / "carried.dump", [table], "lb-1", durable=False)
+    assert synced == []
+    dumps.write(tmp_path / "dump", [table], "lb-1")
+    assert len(synced) == 1
+
+
 def test_a_dump_that_fails_leaves_the_one_before(
     dumps: ModuleType, worker: Worker, table: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -589,6 +621,36 @@ def test_a_dump_older_than_the_tables_expire_is_ignored(
     for age, restored in ((1790, 1), (1810, 0)):
         file = written(tmp_path / "dump", row, age=age)
         assert dumps.restore([file], {"back-session": table}, missing_only=False)["restored"] == restored
+
+
+def test_of_several_dumps_each_has_its_own_age(
+    dumps: ModuleType, worker: Worker, table: object, tmp_path: Path
+) -> None:
+    """The old one's rows last longest; the table's expire was longer then."""
+    now = int(time.time())
+    old = [f"back-session web-be1 {now + 90} known", f"back-session web-be1 {now + 90} forgotten"]
+    files = [
+        written(tmp_path / "old", *old, age=1810),
+        written(tmp_path / "new", f"back-session web-be2 {now + 60} known", age=1790),
+    ]
+    assert dumps.restore(files, {"back-session": table}, missing_only=False)["restored"] == 1
+    assert worker.commands == [f"set table back-session key known data.server_id {WEB_2}"]
+
+
+def test_dumps_are_sorted_beside_themselves(dumps: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sort").write_text('#!/bin/sh\necho "$@" >"$0.said"\n')
+    (tmp_path / "sort").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert list(dumps.read([written(tmp_path / "1"), written(tmp_path / "2")])) == []
+    assert (tmp_path / "sort.said").read_text().startswith(f"-T {tmp_path} ")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_spoilt_byte_keeps_no_other_row_back(dumps: ModuleType, tmp_path: Path, number: int) -> None:
+    file = written(tmp_path / "1", f"t a {NEVER} bad?", f"t a {NEVER} good")
+    file.write_bytes(file.read_bytes().replace(b"?", b"\xff"))
+    files = [file, written(tmp_path / "2")][:number]
+    assert [key for _, _, _, key in dumps.read(files)][1:] == ["good"]
 
 
 def test_rows_that_are_there_stay_if_told_so(dumps: ModuleType, worker: Worker, table: object, tmp_path: Path) -> None:
@@ -707,6 +769,46 @@ def test_a_process_that_has_crashed_is_not_waited_for(
     assert start.started(host) == "the process has ended"
 
 
+@pytest.mark.parametrize(
+    ("failure", "refused"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), True),
+        (OSError(errno.ENETUNREACH, "unreachable"), False),
+        (OSError(errno.EHOSTUNREACH, "no route"), False),
+        (TimeoutError("timed out"), False),
+    ],
+    ids=["refused", "network", "host", "silent"],
+)
+def test_a_peer_that_cant_be_reached_may_live(
+    running: ModuleType, monkeypatch: pytest.MonkeyPatch, failure: OSError, refused: bool
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(running.socket, "create_connection", fails)
+    assert running.refuse_connections(shown("0x3", "CONN")) == refused
+
+
+@pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
+def test_what_a_peer_sends_is_a_change(
+    configuration: ModuleType, running: ModuleType, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """A row that is there gets another server: the table's own count of updates stands still."""
+    text = (ROOT / f"tests/verify/fixtures/{version}/pair-b.txt").read_text()
+    answer = text.split("$ show peers\n")[1].split("\n$ ")[0]
+    tables = [configuration.Table("back", "haproxy-peers", (), 0.0)]
+    monkeypatch.setattr(running.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(running.haproxy_peers, "ask_worker", lambda command: answer)
+    before = running.updates(tables)
+    assert running.updates(tables) == before
+    assert not running.untold(tables)
+    answer = re.sub(r"last_get=(?!0\b)\d+", "last_get=99", answer)
+    assert running.updates(tables) != before
+    answer = re.sub(r"localupdate=\d+", "localupdate=99", answer)
+    assert running.untold(tables)
+    assert not running.untold([configuration.Table("other", "haproxy-peers", (), 0.0)])
+
+
 @pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])
 def test_a_peer_with_a_session_is_told_from_one_without(start: ModuleType, version: str) -> None:
     text = (ROOT / f"tests/verify/fixtures/{version}/away-a.txt").read_text()
@@ -720,6 +822,105 @@ def test_sections_are_told_apart(start: ModuleType, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(start.haproxy_peers, "ask_worker", lambda command: text)
     found = start.peers_sections()
     assert {name: start.established(section) for name, section in found.items()} == {"pp": ["lb-2"], "qq": []}
+
+
+class Start:
+    """A start of a HAProxy that shares sessions by the peers sections pp and qq, and a counter by the section keep."""
+
+    def __init__(self, module: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.module, self.host = module, host
+        self.whys = {"pp": "peer", "qq": "peer"}
+        self.restored = {"pp": 3, "qq": 4}
+        self.missing_only = set[bool]()
+        self.opened = list[str]()
+        text = CONFIGURED.replace("peers pp store http_req_rate", "peers keep store http_req_rate")
+        host.configuration.write_text(f"{text}backend qq\n  stick-table type ip size 1k peers qq\n  stick on src\n")
+        tables = {"shop": {"rows": 3}, "qq": {"rows": 4}}
+        host.dump.write_text(json.dumps({"version": 1, "time": int(time.time()), "tables": tables}) + "\n")
+        peers = shown("0x0", "NONE").replace("id=pp", "id=keep")
+        monkeypatch.setattr(module, "wait_for_teacher", lambda name, *others: self.whys[name])
+        monkeypatch.setattr(module, "open_gate", self.opened.append)
+        monkeypatch.setattr(module, "SETTLE_SECONDS", 0.1)
+        monkeypatch.setattr(module.haproxy_peers, "worker_pid", lambda: 4711)
+        monkeypatch.setattr(module.haproxy_peers, "ask_worker", lambda command: peers)
+        monkeypatch.setattr(module.guard_dump, "restore", self.restore)
+
+    def restore(self, files: list[Path], tables: dict[str, Any], missing_only: bool) -> dict[str, int]:
+        (name,) = {table.peers for table in tables.values()}
+        self.missing_only.add(missing_only)
+        return {"restored": self.restored[name], "there": 0, "odd": 1, "gone": 0, "refused": 0}
+
+
+@pytest.fixture
+def begun(start: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> Start:
+    return Start(start, host, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("pp", "qq", "opened"),
+    [
+        ("peer", "peer", "learnt"),
+        ("peer", "taught", "restored"),
+        ("refused", "peer", "restored"),
+        ("alone", "cold", "restored"),
+    ],
+)
+def test_a_section_without_sessions_keeps_no_gate_shut(begun: Start, pp: str, qq: str, opened: str) -> None:
+    """The section keep is never in sync, and the gate waits for all that share a table."""
+    begun.whys = {"pp": pp, "qq": qq}
+    before = time.monotonic()
+    begun.module.started(begun.host)
+    assert begun.opened == [opened]
+    settled = 0.1 if "peer" in (pp, qq) else 0.0
+    assert settled < time.monotonic() - before < begun.host.settings["gate_deadline"] / 2
+    assert begun.host.running_copy.exists()
+
+
+def test_without_a_dump_a_start_alone_opens_the_gate(begun: Start) -> None:
+    begun.whys = {"pp": "alone", "qq": "peer"}
+    begun.host.dump.unlink()
+    begun.module.started(begun.host)
+    assert begun.opened == ["alone"]
+
+
+def test_what_was_restored_is_the_sum_of_all_sections(begun: Start) -> None:
+    begun.whys = {"pp": "alone", "qq": "refused"}
+    said = begun.module.started(begun.host)
+    assert said == (
+        "peers pp: no peer answers; restored: 3 rows, 1 whose key can't be given back; "
+        "peers qq: every peer refuses connections; restored: 4 rows, 1 whose key can't be given back"
+    )
+    del begun.host.state["restore"]["time"]
+    assert begun.host.state["restore"] == {
+        **{"why": "alone, refused", "section": "pp, qq"},
+        **{"restored": 7, "there": 0, "odd": 2, "gone": 0, "refused": 0},
+    }
+    assert begun.missing_only == {False}
+
+
+def test_the_timer_decides_what_a_start_could_not(begun: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a process that has served already are newer than the dump's."""
+    begun.whys = {"pp": "alone", "qq": "alone"}
+    store = begun.module.guard_store
+    monkeypatch.setattr(store, "sizes", lambda: {"shop": (1, 100), "cart": (1, 100)})
+    monkeypatch.setattr(store, "updates", lambda tables: ["4711"])
+    monkeypatch.setattr(store.guard_dump, "write", lambda file, *others: file.write_text("new") and {"shop": 1})
+    assert begun.module.timed(begun.host).startswith("dumped: 1 rows")
+    assert begun.missing_only == {True}
+    assert store.previous(begun.host.dump).read_text().startswith('{"version": 1,')
+    begun.missing_only.clear()
+    begun.module.timed(begun.host)
+    assert begun.missing_only == set()
+
+
+def test_the_timer_replaces_no_dump_while_deciding_fails(begun: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise TimeoutError("the worker does not answer")
+
+    monkeypatch.setattr(begun.module, "wait_for_teacher", fails)
+    with pytest.raises(TimeoutError):
+        begun.module.timed(begun.host)
+    assert not begun.module.guard_store.previous(begun.host.dump).exists()
 
 
 # --- state ----------------------------------------------------------------------------------------
@@ -835,11 +1036,94 @@ def test_the_timer_does_not_replace_a_dump_that_may_be_restored(
     assert store.keep(host, if_changed=True).startswith("not dumped: whether ")
     assert host.dump.read_text() == "old"
     host.state["judged"] = "the-invocation"
+    monkeypatch.setattr(store, "untold", lambda tables: False)
     assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
     assert (host.dump.read_text(), store.previous(host.dump).read_text()) == ("new", "old")
     assert store.keep(host, if_changed=True) == "not dumped: nothing has changed"
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 2"])
     assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
+    monkeypatch.setattr(store, "untold", lambda tables: True)
+    assert store.keep(host, if_changed=True).startswith("dumped: 1 rows")
+
+
+@pytest.mark.parametrize(("changes", "dumps"), [(0, 1), (1, 2), (9, 3)])
+def test_a_stop_looks_again_at_what_open_connections_bind(
+    store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch, changes: int, dumps: int
+) -> None:
+    asked, written_files = list[str](), list[Path]()
+
+    def write(file: Path, *others: object) -> dict[str, int]:
+        written_files.append(file)
+        file.write_text(f"dump {len(written_files)}")
+        return {"shop": 1}
+
+    def ask(*commands: str) -> str:
+        asked.extend(commands)
+        return "# pxname,svname\nweb,FRONTEND,\n" if commands == ("show stat",) else ""
+
+    monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(store.haproxy_peers, "ask_worker", ask)
+    monkeypatch.setattr(store, "sizes", lambda: {"shop": (1, 100)})
+    monkeypatch.setattr(store, "updates", lambda tables: [min(len(written_files), changes)])
+    monkeypatch.setattr(store.guard_dump, "write", write)
+    host.state["judged"] = "the-invocation"
+    host.dump.write_text("the one before")
+    assert store.stopping(host).startswith("dumped: 1 rows")
+    assert asked == ["show stat", "disable frontend web"]
+    assert len(written_files) == dumps
+    assert (host.dump.read_text(), store.previous(host.dump).read_text()) == (f"dump {dumps}", "the one before")
+
+
+def test_frontends_stay_open_while_another_dump_is_under_way(
+    guard: ModuleType, store: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    def ask(*commands: str) -> str:
+        asked.extend(commands)
+        return ""
+
+    monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
+    monkeypatch.setattr(store.haproxy_peers, "ask_worker", ask)
+    with (host.state_directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert guard.hook(host, "stopping", 0.2) == 0
+    assert asked == []
+    assert host.state["fault"]["error"].startswith("Overtime: ")
+
+
+def test_a_configuration_need_not_be_utf_8(guard: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "version", lambda: (2, 6))
+    monkeypatch.setattr(host, "unserved", lambda configuration: [])
+    text = b"# Z\xfcrich\n" + CONFIGURED.encode()
+    host.configuration.write_bytes(text)
+    host.keep_running_copy()
+    assert host.running_copy.read_bytes() == text
+    assert [table.name for table in host.read().sticky] == ["shop"]
+    assert guard.check(host, host.configuration)
+    assert guard.prune(host, dry_run=True) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("dump --if-changed", 0), ("stopping", 0), ("started", 0), ("dump", 1), ("reload", 1)]
+)
+@pytest.mark.parametrize("gone", ["settings", "master"])
+def test_a_hook_that_cant_begin_is_a_line_in_the_log(
+    guard: ModuleType,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    code: int,
+    gone: str,
+) -> None:
+    """The master that systemd names has ended before its arguments are read."""
+    settings = host.state_directory / "settings.json"
+    settings.write_text("{" if gone == "settings" else json.dumps(host.settings))
+    monkeypatch.setattr(guard.haproxy_peers, "master_pid", lambda: 2**22 + 1)
+    monkeypatch.setattr(sys, "argv", ["session-guard", "--settings", str(settings), *command.split()])
+    assert guard.main() == code
+    assert f"session-guard: {command.split()[0]}, {settings}: " in capsys.readouterr().err
 
 
 def test_a_process_that_does_not_have_the_tables_yet_is_stopped_without_a_fault(
@@ -859,6 +1143,7 @@ def test_a_dump_of_which_nothing_has_changed_is_current(
     monkeypatch.setattr(store.haproxy_peers, "worker_pid", lambda: 4711)
     monkeypatch.setattr(store, "updates", lambda tables: ["4711", "shop 1"])
     monkeypatch.setattr(store, "sizes", lambda: {"shop": (1, 100)})
+    monkeypatch.setattr(store, "untold", lambda tables: False)
     host.dump.touch()
     host.record(judged="the-invocation", dump={"time": 5, "rows": 1, "seconds": 0.1, "updates": ["4711", "shop 1"]})
     textfile = Path(host.settings["textfile"])
@@ -997,7 +1282,8 @@ class Reload:
         if not (self.synced if "signal" in self.did else self.synced_before):
             raise self.module.PeersError("not in sync")
 
-    def write(self, file: Path, tables: list[Any], peer: str) -> dict[str, int]:
+    def write(self, file: Path, tables: list[Any], peer: str, durable: bool) -> dict[str, int]:
+        assert not durable
         self.did.append(f"dump {' '.join(table.name for table in tables)}")
         return {table.name: self.before[0] for table in tables}
 
@@ -1072,7 +1358,7 @@ def test_a_large_or_full_table_is_counted(reload: Reload, before: tuple[int, int
 
 
 def test_a_full_disk_does_not_keep_a_reload(reload: Reload, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*arguments: object) -> None:
+    def fails(*arguments: object, durable: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(reload.module.guard_dump, "write", fails)

@@ -89,7 +89,14 @@ class PeersError(Exception):
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run a command with a bound of COMMAND_SECONDS, its output kept."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=COMMAND_SECONDS, check=False
+    )
+
+
+def text_of(configuration: Path) -> str:
+    """Give the text of a configuration, which need not be UTF-8 for HAProxy."""
+    return configuration.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def stream(command: str, address: str = "", bound: float = 10) -> Iterator[str]:
@@ -236,7 +243,7 @@ def ask_stats_socket(command: str) -> str:
     """Send one command to the configuration's first stats socket; to that of the last good one, if it runs still."""
     asked = 0
     for file in (CONFIGURATION, last_good(CONFIGURATION)):
-        text = file.read_text() if file.exists() else ""
+        text = text_of(file) if file.exists() else ""
         # One of level user shows no rows; the session guard's own closes no frontend.
         pattern = r"^\s*stats\s+socket\s+(?!\S*/session-guard\.)(/\S+)(?!.*\slevel\s+user\b)"
         for address in re.findall(pattern, text, re.MULTILINE)[:1]:
@@ -254,7 +261,7 @@ def admin_socket() -> str:
     Many commands take a fraction of the time there: the master makes a connection to the worker for each of them.
     """
     worker = worker_pid()
-    text = CONFIGURATION.read_text()
+    text = text_of(CONFIGURATION)
     for address in re.findall(r"^\s*stats\s+socket\s+(/\S+).*\slevel\s+admin\b", text, re.MULTILINE):
         with suppress(OSError):
             if re.search(rf"^Pid: {worker}$", ask("show info", address), re.MULTILINE):
@@ -350,9 +357,9 @@ def masked(text: str) -> list[str]:
 
 def difference(old: Path, new: Path) -> str:
     """Give the unified difference of two configurations, secrets masked."""
-    before = masked(old.read_text()) if old.exists() else []
-    rows = difflib.unified_diff(before, masked(new.read_text()), str(old), str(old), lineterm="")
-    return "\n".join(rows)
+    before = masked(text_of(old)) if old.exists() else []
+    rows = difflib.unified_diff(before, masked(text_of(new)), str(old), str(old), lineterm="")
+    return "\n".join(rows).encode(errors="replace").decode()  # it is printed
 
 
 # --- the state of the peers -----------------------------------------------------------------------
@@ -496,7 +503,7 @@ def server_names(table: str, servers: dict[tuple[str, int], str]) -> dict[int, s
     """
     if own := {number: name for (backend, number), name in servers.items() if backend == table}:
         return own
-    text = CONFIGURATION.read_text() if CONFIGURATION.exists() else ""
+    text = text_of(CONFIGURATION) if CONFIGURATION.exists() else ""
     users = backends_sticking_by(table, text) or {backend for backend, _ in servers}
     named: dict[int, set[str]] = {}
     for (backend, number), name in servers.items():
@@ -520,13 +527,15 @@ def backends_sticking_by(table: str, configuration: str) -> set[str]:
 def bindings() -> Iterator[tuple[str, str, str]]:
     """Give table, key and server's name of each row that the peers share; #ID where the name is unknown."""
     servers = servers_of(ask_worker("show stat"))
-    for table in synced_tables(CONFIGURATION.read_text()):
-        for key, server, _ in rows_of_table(table, servers):
+    for table in synced_tables(text_of(CONFIGURATION)):
+        for key, server, *_ in rows_of_table(table, servers):
             yield table, key, server
 
 
-def rows_of_table(table: str, servers: dict[tuple[str, int], str], pause: float = 0) -> Iterator[tuple[str, str, int]]:
-    """Give key, server's name (#ID where it is unknown) and milliseconds left of each row of a table, as they come.
+def rows_of_table(
+    table: str, servers: dict[tuple[str, int], str], pause: float = 0
+) -> Iterator[tuple[str, str, int, int]]:
+    """Give key, server's name (#ID where it is unknown), its id and milliseconds left of each row, as they come.
 
     Args:
         table: its name.
@@ -543,7 +552,7 @@ def rows_of_table(table: str, servers: dict[tuple[str, int], str], pause: float 
             raise PeersError(f"the running HAProxy has no table {table}, which {CONFIGURATION} has: {part[:200]}")
         known = True
         for key, number, name, left in rows_with_expiry(part):
-            yield key, name or names.get(number, f"#{number}"), left
+            yield key, name or names.get(number, f"#{number}"), number, left
         time.sleep(pause)
 
 
@@ -633,7 +642,7 @@ def restore(file: Path, over: bool = False) -> str:
     servers = servers_of(ask_worker("show stat"))
     ids = {
         (table, name): number
-        for table in synced_tables(CONFIGURATION.read_text())
+        for table in synced_tables(text_of(CONFIGURATION))
         for number, name in server_names(table, servers).items()
     }
     running = running_version()
@@ -704,7 +713,7 @@ def overview() -> str:
     """Give the version, the rows of each shared table by server, and the state of each remote peer."""
     counts = Counter((table, server) for table, _, server in bindings())
     rows = [f"HAProxy {running_version()}"]
-    for table in synced_tables(CONFIGURATION.read_text()):
+    for table in synced_tables(text_of(CONFIGURATION)):
         found = sorted((server, count) for (own, server), count in counts.items() if own == table)
         by_server = ", ".join(f"{server}: {count}" for server, count in found)
         rows.append(f"table {table}: {sum(count for _, count in found)} rows" + (f" ({by_server})" if found else ""))
@@ -898,7 +907,7 @@ def main() -> int:
             program = arguments.binary or binary()
             if arguments.diff:
                 print(difference(arguments.diff, arguments.file))
-                if reason := not_checked(program, arguments.expected, arguments.file.read_text()):
+                if reason := not_checked(program, arguments.expected, text_of(arguments.file)):
                     print(f"(not checked: {reason})")
                     return 0
             check(arguments.file, arguments.local_peer, program)

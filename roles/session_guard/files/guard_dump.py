@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,19 @@ NEVER = 9_999_999_999  # a time of expiry
 def rows(table: str, pause: float) -> Iterator[tuple[str, int, str]]:
     """Give server, expiry and key of each row of a table that binds a server.
 
+    A row of another backend that shares the table can have a name that only that one knows: then its id counts.
+
     Raises:
         haproxy_peers.PeersError: the running HAProxy has no such table.
     """
     servers = haproxy_peers.servers_of(haproxy_peers.ask_worker("show stat"))
+    own = {*haproxy_peers.server_names(table, servers).values()}
     now = time.time()
-    for key, server, left in haproxy_peers.rows_of_table(table, servers, pause):
-        yield server, int(now + left / 1000) if left else NEVER, key
+    for key, server, number, left in haproxy_peers.rows_of_table(table, servers, pause):
+        yield server if server in own else f"#{number}", int(now + left / 1000) if left else NEVER, key
 
 
-def write(file: Path, tables: Iterable[Table], peer: str, pause: float = 0) -> dict[str, int]:
+def write(file: Path, tables: Iterable[Table], peer: str, pause: float = 0, durable: bool = True) -> dict[str, int]:
     """Write a dump, which replaces `file` once it is whole; give the rows of each table.
 
     Args:
@@ -41,6 +44,7 @@ def write(file: Path, tables: Iterable[Table], peer: str, pause: float = 0) -> d
         tables: those to write.
         peer: the local peer's name.
         pause: seconds after each part of a table, for the sake of live traffic.
+        durable: whether it outlives a crash; a unit with SystemCallFilter=~@sync is killed for that.
 
     Raises:
         OSError: HAProxy does not answer, or the disk is full; `file` is as before.
@@ -70,7 +74,8 @@ def write(file: Path, tables: Iterable[Table], peer: str, pause: float = 0) -> d
             text.seek(0)
             text.write(json.dumps(head).ljust(room))
             text.flush()
-            os.fsync(text.fileno())
+            if durable:
+                os.fsync(text.fileno())
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -85,7 +90,7 @@ def head_of(file: Path) -> dict[str, Any]:
         ValueError: it is none, or of another version.
     """
     try:
-        with file.open(encoding="utf-8") as text:
+        with file.open(encoding="utf-8", errors="replace") as text:
             head: dict[str, Any] = json.loads(text.readline())
         version = head["version"]
     except (ValueError, KeyError, TypeError):
@@ -95,38 +100,50 @@ def head_of(file: Path) -> dict[str, Any]:
     return head
 
 
-def read(files: list[Path]) -> Iterator[tuple[str, str, int, str]]:
+def read(files: list[Path], expires: Mapping[str, float] | None = None) -> Iterator[tuple[str, str, int, str]]:
     """Give table, server, expiry and key of each row that has not expired; of several dumps the one that lasts longest.
 
     Rows of several dumps are brought together by sort(1), which needs no memory for them.
+
+    Args:
+        files: dumps.
+        expires: after how many seconds a table's rows expire now, by its name in the dumps; 0 for never. Of an older
+            dump its rows are left out.
     """
     now = time.time()
-    for file in files:
-        head_of(file)
-    for line in sorted_lines(files) if len(files) > 1 else lines_of(*files):
+    ages = [now - head_of(file)["time"] for file in files]
+    old = [{name for name, expire in (expires or {}).items() if 0 < expire < age} for age in ages]
+    for line in sorted_lines(files, old) if len(files) > 1 else lines_of(files[0], old[0]):
         table, server, expiry, key = line.split(" ", 3)
         if int(expiry) > now:
             yield table, server, int(expiry), key.rstrip("\n")
 
 
-def lines_of(file: Path) -> Iterator[str]:
-    """Give the lines of a dump's rows."""
-    with file.open(encoding="utf-8") as lines:
+def lines_of(file: Path, old: set[str]) -> Iterator[str]:
+    """Give the lines of a dump's rows, but for those of old tables; one that a disk has spoilt keeps no other back."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
         next(lines)
-        yield from lines
+        yield from (line for line in lines if line.partition(" ")[0] not in old)
 
 
-def sorted_lines(files: list[Path]) -> Iterator[str]:
+def sorted_lines(files: list[Path], old: list[set[str]]) -> Iterator[str]:
     """Give one line for each row of several dumps: by table and key, of each the longest-lasting row.
+
+    Args:
+        files: dumps.
+        old: of each one the tables that are left out.
 
     Raises:
         OSError: sort(1) failed.
     """
-    command = """tail -q -n +2 -- "$@" | LC_ALL=C sort -t ' ' -k1,1 -k4 -k3,3n"""
+    # Each line with its file's number before it. Sorted beside the dumps: /tmp may be in memory.
+    command = """export LC_ALL=C; for file; do n=$((n + 1)); tail -n +2 -- "$file" | sed "s/^/$n /"; done |
+        sort -T "$(dirname -- "$1")" -t ' ' -k2,2 -k5 -k4,4n"""
     with subprocess.Popen(
-        ["sh", "-c", command, "sh", *map(str, files)], stdout=subprocess.PIPE, encoding="utf-8"
+        ["sh", "-c", command, "sh", *map(str, files)], stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
     ) as sort:
-        yield from latest(sort.stdout or [])
+        numbered = (line.split(" ", 1) for line in sort.stdout or [])
+        yield from latest(line for number, line in numbered if line.partition(" ")[0] not in old[int(number) - 1])
         if sort.wait():
             raise OSError("sort(1) failed")
 
@@ -152,15 +169,9 @@ def restore(files: list[Path], tables: dict[str, Table], missing_only: bool, ove
         missing_only: whether rows that are there stay; the table is read for it.
         over: whether rows may be there that have to give way.
     """
-    now = time.time()
-    ages = {name: now - head_of(file)["time"] for file in files[:1] for name in tables} if len(files) == 1 else {}
-
-    def lasting() -> Iterator[tuple[str, str, str]]:
-        for name, server, _, key in read(files):
-            if name in tables and not 0 < (tables[name].expire or 0) < ages.get(name, 0):
-                yield name, server, key
-
-    return bind(lasting(), tables, missing_only, over)
+    lasting = read(files, {name: table.expire for name, table in tables.items()})
+    wanted = ((name, server, key) for name, server, _, key in lasting if name in tables)
+    return bind(wanted, tables, missing_only, over)
 
 
 def send_on(tables: dict[str, Table], seconds: float) -> None:

@@ -55,7 +55,7 @@ class Host:
 
     def read(self) -> Configuration:
         """Read the configuration as it is on disk."""
-        return Configuration(self.configuration.read_text())
+        return Configuration(haproxy_peers.text_of(self.configuration))
 
     def local_peer(self) -> str:
         """Give the local peer's name."""
@@ -102,7 +102,7 @@ class Host:
 
     def keep_running_copy(self) -> None:
         """Keep a copy of the configuration that runs now."""
-        self.write(self.running_copy, self.configuration.read_text())
+        self.write(self.running_copy, haproxy_peers.text_of(self.configuration))
 
     def record(self, **found: object) -> None:
         """Write down what happened: in state.json, and for Prometheus; the timer may have done so meanwhile."""
@@ -133,7 +133,8 @@ def write(file: Path, text: str, mode: int = 0o600) -> None:
     temporary = file.with_name(f".{file.name}.new")
     temporary.unlink(missing_ok=True)
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as into:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as into:
             into.write(text)
         temporary.chmod(mode)
         temporary.replace(file)

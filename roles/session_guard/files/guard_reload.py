@@ -50,7 +50,7 @@ def reload(host: Host) -> str:
     checked = check_as_unit(host, master)
     worker = current_worker()
     new, local = host.read(), host.local_peer()
-    old = Configuration(host.running_copy.read_text()) if host.running_copy.exists() else host.read()
+    old = Configuration(haproxy_peers.text_of(host.running_copy)) if host.running_copy.exists() else host.read()
     if worker:  # a reload by somebody else may have left an older copy: the tables that the process has count
         there, sticking = sizes(), [table.name for table in old.sticky + new.sticky]
         old.tables = {name: table for name, table in {**new.tables, **old.tables}.items() if name in there}
@@ -78,7 +78,8 @@ def reload(host: Host) -> str:
     try:
         if carried or compared:
             try:
-                rows = guard_dump.write(file, [t for t in old.sticky if t.name in (*carried, *compared)], local)
+                dumped = [t for t in old.sticky if t.name in (*carried, *compared)]
+                rows = guard_dump.write(file, dumped, local, durable=False)
                 write(host.hold, "")
             except (OSError, PeersError) as error:
                 if carried and host.settings["reload_unsynced"] == "refuse":

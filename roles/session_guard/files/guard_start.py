@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import guard_dump
 import guard_store
 import haproxy_peers
 from guard_configuration import Table
-from guard_host import Host
+from guard_host import Host, log
+from guard_reload import SETTLE_SECONDS
 from guard_worker import POLL_SECONDS, established, open_gate, peers_sections, refuse_connections, used
 
 ANSWER_SECONDS = 30  # until the worker answers
@@ -24,7 +26,25 @@ WHY = {
 
 
 def started(host: Host) -> str:
-    """Decide for each peers section whether a peer teaches this process or a dump is restored, and open the gate."""
+    """Keep what the process was started with, and decide; see `decide`."""
+    host.keep_running_copy()
+    return decide(host)
+
+
+def timed(host: Host) -> str:
+    """Dump if a row has changed; first decide where the start could not: until then no dump is replaced."""
+    if haproxy_peers.worker_pid() and guard_store.undecided(host):
+        log(f"dump: {decide(host, late=True)}")
+    return guard_store.keep(host, if_changed=True)
+
+
+def decide(host: Host, late: bool = False) -> str:
+    """Decide for each peers section whether a peer teaches this process or a dump is restored, and open the gate.
+
+    Args:
+        host: this one.
+        late: whether the process has served already: its own rows are newer than a dump.
+    """
     deadline = time.monotonic() + ANSWER_SECONDS
     while not (haproxy_peers.worker_pid() and peers_sections()):
         if not haproxy_peers.master_pid():  # systemd starts the next one when this program has ended
@@ -35,28 +55,33 @@ def started(host: Host) -> str:
     end = time.monotonic() + host.settings["gate_deadline"]
     configuration = host.read()
     file, known = guard_store.latest(host)
-    said: dict[str, str] = {}
-    restored = 0
+    whys: dict[str, str] = {}
+    said = []
+    total = Counter[str]()
     for name in dict.fromkeys(table.peers for table in configuration.sticky):
         tables = {table.name: table for table in configuration.sticky if table.peers == name}
         rows = sum(known[table]["rows"] for table in tables if table in known)
-        why = wait_for_teacher(name, list(tables.values()), rows, end - host.settings["gate_deadline"] / 2)
+        why = whys[name] = wait_for_teacher(name, list(tables.values()), rows, end - host.settings["gate_deadline"] / 2)
         counts: dict[str, int] = {}
         if why not in ("peer", "taught") and file and rows:
-            counts = guard_dump.restore([file], tables, missing_only=why == "cold")
-            restored += counts["restored"]
-        host.record(restore={"time": int(time.time()), "why": why, "section": name, **counts})
-        said[name] = why if not counts else f"{WHY[why]}; restored: {guard_dump.figures(counts)}"
-    # A gate opens by itself where peers have taught all sections.
-    if alone := [name for name, why in said.items() if why != "peer"]:
-        while time.monotonic() < end and not set(
+            counts = guard_dump.restore([file], tables, missing_only=late or why == "cold")
+            total.update(counts)
+        said.append(f"peers {name}: {WHY[why]}" + (f"; restored: {guard_dump.figures(counts)}" if counts else ""))
+    if whys:
+        reasons = dict.fromkeys(whys.values())
+        host.record(restore={"time": int(time.time()), "why": ", ".join(reasons), "section": ", ".join(whys), **total})
+        # The gate itself also waits for sections that no session is in: of its own process alone, or without one.
+        learning = {name for name, why in whys.items() if why == "peer"}
+        while time.monotonic() < end and learning.intersection(
             haproxy_peers.unsynced_sections(haproxy_peers.ask_worker("show peers"))
-        ) <= {*alone}:
+        ):
             time.sleep(POLL_SECONDS)
-        open_gate("restored" if restored or "taught" in said.values() else "alone")
-    host.keep_running_copy()
+        if learning:
+            time.sleep(SETTLE_SECONDS)
+        restored = total["restored"] or "taught" in reasons
+        open_gate("restored" if restored else "learnt" if learning == {*whys} else "alone")
     host.record(judged=host.invocation())
-    return "; ".join(f"peers {name}: {WHY.get(why, why)}" for name, why in said.items()) or "no table is shared"
+    return "; ".join(said) or "no table is shared"
 
 
 def wait_for_teacher(name: str, tables: list[Table], rows: int, deadline: float) -> str:

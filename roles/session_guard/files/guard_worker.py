@@ -95,21 +95,38 @@ def used(tables: list[Table]) -> int:
 
 
 def updates(tables: list[Table]) -> list[str]:
-    """Give what changes with every change of a row: the worker, and each table's count of updates."""
-    found = re.findall(r"\bid=(\S+) update=(\d+)", haproxy_peers.ask_worker("show peers"))
+    """Give what changes with every change of a row: the worker, each table's count of updates, each peer's last one.
+
+    The count stands still when what a peer says changes a row that is there.
+    """
+    found = re.findall(r"\blast_get=(\d+).*\n.*\bid=(\S+) update=(\d+)", haproxy_peers.ask_worker("show peers"))
     names = [table.name for table in tables]
-    return [str(haproxy_peers.worker_pid()), *sorted(f"{name} {count}" for name, count in found if name in names)]
+    return [
+        str(haproxy_peers.worker_pid()),
+        *(f"{name} {count} {last}" for last, name, count in found if name in names),
+    ]
+
+
+def untold(tables: list[Table]) -> bool:
+    """Whether tables have updates that no peer has taken yet: these are not counted again (seen with 3.2).
+
+    A process without a peer has no other.
+    """
+    pattern = r"\bid=(\S+) update=\d+ localupdate=(\d+) commitupdate=(\d+)"
+    names = [table.name for table in tables]
+    found = re.findall(pattern, haproxy_peers.ask_worker("show peers"))
+    return any(local != taken for name, local, taken in found if name in names)
 
 
 def refuse_connections(section: str) -> bool:
-    """Whether every remote peer of a section refuses connections, or can't be reached at all."""
+    """Whether every remote peer of a section refuses connections: nothing runs there. A network can come back."""
     for _, address, _ in haproxy_peers.remote_peers(section):
         host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
             return False
-        except socket.timeout:  # an alias of TimeoutError only from 3.10 on
-            return False
-        except OSError:
+        except ConnectionRefusedError:
             continue
+        except OSError:
+            return False
     return True

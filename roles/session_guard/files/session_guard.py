@@ -31,7 +31,7 @@ import haproxy_peers
 from guard_configuration import Configuration
 from guard_host import Host, log
 from guard_reload import Refused, reload
-from guard_start import started
+from guard_start import started, timed
 from guard_state import in_words
 from guard_store import give_back, keep, stopping
 from guard_worker import gate_status
@@ -62,14 +62,14 @@ def show_lines(needed: dict[str, list[str]]) -> str:
 
 def check(host: Host, file: Path | None) -> list[str]:
     """Say what a configuration lacks, and what of it can't be served."""
-    configuration = Configuration((file or host.configuration).read_text())
+    configuration = Configuration(haproxy_peers.text_of(file or host.configuration))
     return host.unserved(configuration) + configuration.lacks(host.needs(configuration))
 
 
 def prune(host: Host, dry_run: bool) -> list[str]:
     """Remove the Lua files that no configuration names any more, but for a `dry_run`; give them."""
     configurations = [host.configuration, haproxy_peers.last_good(host.configuration), host.running_copy]
-    texts = [file.read_text() for file in configurations if file.exists()]
+    texts = [haproxy_peers.text_of(file) for file in configurations if file.exists()]
     current = Path(host.settings["lua"])
     unused = [
         file
@@ -109,7 +109,7 @@ def hook(host: Host, name: str, bound: float) -> int:
         "reload": reload,
         "stopping": stopping,
         "started": started,
-        "dump": lambda host: keep(host, if_changed=True),
+        "dump": timed,
     }
     try:
         with limit(bound, name):
@@ -173,15 +173,16 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run one command; 0 done, 1 refused, failed or something is missing, which is then said."""
     arguments = parser().parse_args()
+    name = arguments.command
+    hooked = name in ("reload", "stopping", "started") or (name == "dump" and arguments.if_changed)
     try:
         host = Host(json.loads(arguments.settings.read_text()))
-    except (OSError, ValueError, KeyError) as error:
-        log(f"{arguments.settings}: {error!r}")
-        return int(arguments.command not in ("stopping", "started"))
+    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:  # or the master has ended meanwhile
+        log(f"{name}, {arguments.settings}: {error!r}")
+        return int(name == "reload" or not hooked)
     bounds = {**LIMITS, "reload": LIMITS["reload"] + host.settings["reload_wait"] + host.settings["gate_deadline"]}
-    name = arguments.command
     bound = arguments.timeout or bounds.get(name, 600)
-    if name in ("reload", "stopping", "started") or (name == "dump" and arguments.if_changed):
+    if hooked:
         return hook(host, name, bound)
     try:
         with limit(bound, name):
@@ -196,7 +197,7 @@ def by_hand(host: Host, arguments: argparse.Namespace) -> int:
     said: list[str] = []
     failed = False
     if arguments.command == "lines":
-        configuration = Configuration((arguments.config or host.configuration).read_text())
+        configuration = Configuration(haproxy_peers.text_of(arguments.config or host.configuration))
         unserved = host.unserved(configuration)
         for sentence in unserved:
             log(sentence)
