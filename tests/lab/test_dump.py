@@ -145,8 +145,8 @@ def test_an_end_in_the_middle_is_an_error(
 ) -> None:
     rows = dumps.read
 
-    def ends(files: list[Path]) -> Iterator[tuple[str, str, int, str]]:
-        for number, row in enumerate(rows(files)):
+    def ends(files: list[Path], expires: dict[str, float]) -> Iterator[tuple[str, str, int, str]]:
+        for number, row in enumerate(rows(files, expires)):
             if number == len(ROWS) // 2:
                 haproxy.kill()
             yield row
@@ -207,6 +207,7 @@ def test_every_change_of_a_row_is_seen(pair: list[Haproxy]) -> None:
         seen.append(running.updates(tables))
         assert not running.untold(tables)
     end(first)
+    wait_for("the first to be missed", lambda: not running.established(running.peers_sections()["pp"]))
     second.plant({"k3": 1})
     assert running.untold(tables)
 
