@@ -183,7 +183,13 @@ def check_as_unit(host: Host, master: int) -> float:
     command, begun = [*host.arguments, "-c"], time.monotonic()
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CHECK_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise Refused(f"HAProxy did not check the configuration within {CHECK_SECONDS} s") from error
