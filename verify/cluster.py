@@ -221,6 +221,7 @@ class Cluster:
         Raises:
             WaitTimeout: the port did not close, or not open again.
         """
+        over = threading.Event()  # by then a port that was never seen to be closed was so between two looks
 
         def ask(label: str, on: str, open_: threading.Event) -> None:
             key, target = self.sessions[label].key, self.clients[on].target
@@ -237,7 +238,9 @@ class Cluster:
             with ThreadPoolExecutor(len(labels[on])) as pool:
                 asked = [pool.submit(ask, label, on, open_) for label in labels[on]]
                 try:
-                    wait_for(f"{url} to refuse connections", lambda: not accepts(url), DOWN, KNOCK_SECONDS)
+                    wait_for(
+                        f"{url} to refuse connections", lambda: over.is_set() or not accepts(url), DOWN, KNOCK_SECONDS
+                    )
                     wait_for(f"{url} to accept connections again", lambda: accepts(url), DOWN, KNOCK_SECONDS)
                 finally:
                     open_.set()
@@ -249,7 +252,10 @@ class Cluster:
                 self.budget.take()
         with ThreadPoolExecutor(len(labels)) as pool:
             knocks = [pool.submit(knock, on) for on in labels]
-            yield
+            try:
+                yield
+            finally:
+                over.set()
             for each in knocks:
                 each.result()
 
