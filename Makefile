@@ -39,8 +39,12 @@ demo: lab ## the lab, deployed, with the story played on it; leaves it running
 verify: setup ## play every scenario that HAProxy itself can pass, on the lab that is running
 	$(VERIFY)
 
-losses: setup ## the two scenarios that show what HAProxy itself loses, on the lab that is running
-	$(VERIFY) --only reload-under-load,random --rows 100000
+guarded: setup ## play every scenario that takes the session guard, on the lab that is running
+	$(VERIFY) --only guard --cap 10000
+
+losses: setup ## what HAProxy itself loses, on the lab that is running: takes the session guard off, `make demo` puts it on again
+	ansible-playbook -i inventories/lab playbooks/balancers.yml -e '{"haproxy_session_guard": false}'
+	$(VERIFY) --only reload-under-load,last-restart
 
 lint: setup ## every linter, over everything
 	ansible-lint
@@ -125,4 +129,4 @@ $(OLDEST)/installed: Makefile | missing
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check ansible-core==2.16.19
 	touch $@
 
-.PHONY: help setup venv missing lab demo verify losses lint unit binaries binaries-ubuntu molecule twins source upgrade adopt versions three guard guard-by-hand vagrant box test test-all clean lock
+.PHONY: help setup venv missing lab demo verify guarded losses lint unit binaries binaries-ubuntu molecule twins source upgrade adopt versions three guard guard-by-hand vagrant box test test-all clean lock
