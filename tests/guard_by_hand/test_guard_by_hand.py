@@ -219,7 +219,7 @@ def test_with_the_lines_it_converges_and_nobody_notices(
     with traffic(urls(nodes), trusted, PATIENCE) as seen:
         for host in balancers:
             write(host, pasted(configuration(host), host.check_output("session-guard lines")))
-            host.check_output(f"haproxy -c -f {CONFIGURATION} && systemctl reload haproxy")
+            host.check_output(f"haproxy -c -f {CONFIGURATION} && session-guard reload")
         run = role(ON)
         assert run.rc == 0, run.output
     assert_unnoticed(seen)
