@@ -304,6 +304,22 @@ def test_flags_alone_open_no_cold_start(bench: Bench, alone: Haproxy) -> None:
     assert alone.status()["reason"] == "alone"
 
 
+def test_two_that_start_together_teach_each_other_nothing(bench: Bench) -> None:
+    """Each calls itself in sync after some time, with a session with the other."""
+    both = [bench.haproxy(f"cold{number}") for number in (1, 2)]
+    for one, another in (both, reversed(both)):
+        bench.configure(one, another, lua=gate(one.address))
+    with ExitStack() as stack:
+        for one in both:
+            stack.callback(end, one)
+            one.start()
+        for one in both:
+            wait_for("the end of the resync", one.in_sync)
+        wait_for("a session", lambda: all("last_status=ESTA" in one.ask("@1 show peers") for one in both))
+        time.sleep(1)  # more than the gate's SETTLE
+        assert [one.status()["state"] for one in both] == ["shut", "shut"]
+
+
 # --- a pair ---------------------------------------------------------------------------------------
 
 

@@ -729,10 +729,12 @@ def shown(flags: str, status: str) -> str:
 @pytest.mark.parametrize(
     ("flags", "status", "used", "rows", "why"),
     [
-        ("0x6833", "ESTA", 10, 10, "peer"),
-        ("0x6833", "ESTA", 1, 10, "peer"),
-        ("0x6833", "ESTA", 0, 0, "peer"),
-        ("0x6833", "ESTA", 0, 10, "cold"),
+        ("0x6213", "ESTA", 10, 10, "peer"),
+        ("0x6213", "CONN", 1, 10, "peer"),  # its session has ended since
+        ("0x2100003", "ESTA", 1, 10, "peer"),  # as 3.0 says it
+        ("0x6213", "ESTA", 0, 0, "peer"),
+        ("0x6213", "ESTA", 0, 10, "cold"),
+        ("0x6833", "ESTA", 10, 10, "cold"),  # it has given up waiting, and so may the other
         ("0x6830", "ESTA", 0, 10, "cold"),
         ("0x6830", "ESTA", 4, 10, "cold"),
         ("0x6830", "ESTA", 9, 10, "taught"),

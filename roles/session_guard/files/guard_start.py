@@ -11,7 +11,7 @@ import haproxy_peers
 from guard_configuration import Table
 from guard_host import Host, log
 from guard_reload import SETTLE_SECONDS
-from guard_worker import POLL_SECONDS, established, open_gate, peers_sections, refuse_connections, used
+from guard_worker import POLL_SECONDS, established, open_gate, peers_sections, refuse_connections, taught, used
 
 ANSWER_SECONDS = 30  # until the worker answers
 STALLED_SECONDS = 2.5  # a peer that knows something begins at once; without one HAProxy gives up after 5
@@ -64,7 +64,8 @@ def decide(host: Host, late: bool = False) -> str:
         why = whys[name] = wait_for_teacher(name, list(tables.values()), rows, end - host.settings["gate_deadline"] / 2)
         counts: dict[str, int] = {}
         if why not in ("peer", "taught") and file and rows:
-            counts = guard_dump.restore([file], tables, missing_only=late or why == "cold")
+            newer = late or why == "cold" or used(list(tables.values())) > 0
+            counts = guard_dump.restore([file], tables, missing_only=newer)
             total.update(counts)
         said.append(f"peers {name}: {WHY[why]}" + (f"; restored: {guard_dump.figures(counts)}" if counts else ""))
     if whys:
@@ -96,10 +97,13 @@ def wait_for_teacher(name: str, tables: list[Table], rows: int, deadline: float)
     there, since = -1, time.monotonic()
     while True:
         section = peers_sections().get(name, "")
+        synced = not haproxy_peers.unsynced_sections(section)
+        if synced and taught(section):  # its session may have ended since
+            return "peer" if used(tables) or not rows else "cold"
         if established(section):
             now = used(tables)
-            if not haproxy_peers.unsynced_sections(section):
-                return "peer" if now or not rows else "cold"
+            if synced:
+                return "cold"
             if now != there:
                 there, since = now, time.monotonic()
             elif time.monotonic() - since > STALLED_SECONDS and (now * 2 < rows or now * 10 >= rows * 9):
@@ -107,8 +111,8 @@ def wait_for_teacher(name: str, tables: list[Table], rows: int, deadline: float)
                 return "cold" if now * 2 < rows else "taught"
             elif time.monotonic() > deadline + STALLED_SECONDS:
                 return "taught"
-        elif refuse_connections(section):
+        elif section and refuse_connections(section):
             return "refused"
-        elif time.monotonic() > deadline or not haproxy_peers.unsynced_sections(section):
+        elif time.monotonic() > deadline or (section and synced):
             return "alone"
         time.sleep(POLL_SECONDS)

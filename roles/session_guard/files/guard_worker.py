@@ -14,6 +14,8 @@ from haproxy_peers import PeersError
 
 POLL_SECONDS = 0.05
 PROBE_SECONDS = 0.3
+# PEERS_F_RESYNC_REMOTEFINISHED in HAProxy's src/peers.c, and PEERS_F_DBG_RESYNC_REMOTEFINISHED from 3.0 on.
+TAUGHT = 0x2000200
 
 
 def gate_status() -> dict[str, Any]:
@@ -37,6 +39,16 @@ def peers_sections() -> dict[str, str]:
     if not haproxy_peers.is_show_peers(said):
         return {}
     return {found[1]: found[0] for found in re.findall(r"((?m:^)0x\w+:.*?\bid=(\S+)(?:.*\n(?!0x))*.*)", said)}
+
+
+def taught(section: str) -> bool:
+    """Whether a peer that was up to date itself has taught this process; from a section's part of `show peers`.
+
+    HAProxy calls itself in sync also once it has waited 5 s in vain, and two that start together tell each other
+    nothing.
+    """
+    flags = re.search(r"^0x\w+:.*\bflags=0x([0-9a-fA-F]+)", section, re.MULTILINE)
+    return bool(flags and int(flags[1], 16) & TAUGHT)
 
 
 def established(section: str) -> list[str]:
