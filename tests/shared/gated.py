@@ -28,11 +28,13 @@ SUITES = {"ubuntu": ["jammy", "noble"], "debian": ["bookworm", "trixie", "forky"
 SECONDS = 20  # for what has to happen
 
 
-def wait_for(what: str, condition: Callable[[], Any], seconds: float = SECONDS) -> None:
-    """Waits for a state; fails with what was waited for."""
+def wait_for(
+    what: str, condition: Callable[[], Any], seconds: float = SECONDS, evidence: Callable[[], Any] = str
+) -> None:
+    """Waits for a state; fails with what was waited for, and with evidence."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, in vain"
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, in vain {evidence()}"
         time.sleep(0.01)
 
 
