@@ -230,4 +230,5 @@ def test_the_guard_leaves_nothing_behind(balancers: list[Host], stock: list[str]
     balancers_play()
     assert [files(host) for host in balancers] == stock
     for host in balancers:  # haproxy.cfg.last-good is another one now, but no guarded one
+        assert host.file("/etc/haproxy/haproxy.cfg.last-good").exists
         assert host.run("grep --recursive --files-with-matches 'session[-_]guard' /etc/haproxy").stdout == ""
