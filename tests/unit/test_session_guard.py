@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -304,6 +305,14 @@ def test_without_the_gate_check_misses_no_line_and_names_those_that_are_left(
 
 # --- what can't be served -------------------------------------------------------------------------
 
+# Change, version, Lua, master socket, what is said: with the gate and without.
+NEVER_SERVED = [
+    (("", ""), (2, 6), True, False, "the unit's arguments have no -S PATH"),
+    (("  server lb-1\n", "  server lb-1\n  shards 2\n"), (2, 8), True, True, "peers pp: with `shards`"),
+    (("store server_id", "store server_id recv-only"), (3, 2), True, True, "table shop: `recv-only`"),
+    (("stick on", "#"), (2, 6), True, True, "no backend or listen section has `stick on|match`"),
+]
+
 
 @pytest.mark.parametrize(
     ("change", "version", "lua", "master", "said"),
@@ -311,12 +320,9 @@ def test_without_the_gate_check_misses_no_line_and_names_those_that_are_left(
         (("", ""), (2, 6), True, True, ""),
         (("", ""), (2, 2), True, True, "HAProxy 2.2: the guard needs 2.4 or later"),
         (("", ""), (2, 6), False, True, "this HAProxy was built without Lua"),
-        (("", ""), (2, 6), True, False, "the unit's arguments have no -S PATH"),
         (("mode http", "mode tcp"), (2, 6), True, True, "backend shop: `stick on|match` in mode tcp"),
         (("  mode http\n", ""), (2, 6), True, True, "backend shop: `stick on|match` in mode tcp"),
-        (("  server lb-1\n", "  server lb-1\n  shards 2\n"), (2, 8), True, True, "peers pp: with `shards`"),
-        (("store server_id", "store server_id recv-only"), (3, 2), True, True, "table shop: `recv-only`"),
-        (("stick on", "#"), (2, 6), True, True, "no backend or listen section has `stick on|match`"),
+        *NEVER_SERVED,
     ],
 )
 def test_what_cant_be_served_is_named(
@@ -337,10 +343,7 @@ def test_what_cant_be_served_is_named(
     [
         (("mode http", "mode tcp"), (2, 2), False, True, ""),
         (("", ""), (1, 9), True, True, "HAProxy 1.9: the guard needs 2.0 or later"),
-        (("", ""), (2, 6), True, False, "the unit's arguments have no -S PATH"),
-        (("  server lb-1\n", "  server lb-1\n  shards 2\n"), (2, 8), True, True, "peers pp: with `shards`"),
-        (("store server_id", "store server_id recv-only"), (3, 2), True, True, "table shop: `recv-only`"),
-        (("stick on", "#"), (2, 6), True, True, "no backend or listen section has `stick on|match`"),
+        *NEVER_SERVED,
     ],
 )
 def test_without_the_gate_only_lua_and_mode_tcp_do_not_count(
@@ -1506,6 +1509,21 @@ def test_a_check_tells_how_long_it_took_and_is_bounded(
 
 
 # --- the command line -----------------------------------------------------------------------------
+
+
+def test_systemds_sigterm_lets_a_command_clean_up(guard: ModuleType, tmp_path: Path) -> None:
+    """In a process of its own, which it would end otherwise."""
+    mark = tmp_path / "mark"
+    child = os.fork()
+    if not child:
+        try:
+            with guard.limit(30, "reload"):
+                os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            mark.touch()
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert mark.exists()
 
 
 def test_the_help_names_every_command() -> None:

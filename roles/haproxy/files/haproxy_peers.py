@@ -370,10 +370,20 @@ def is_show_peers(text: str) -> bool:
     return all(row.startswith(("0x", " ", "\t")) for row in text.splitlines() if row)
 
 
+def flags_of(show_peers: str) -> dict[str, int]:
+    """Give the flags of each peers section, by its name."""
+    found = re.findall(r"^0x\w+:.*\bid=(\S+)\s.*\bflags=0x([0-9a-fA-F]+)", show_peers, re.MULTILINE)
+    return {name: int(flags, 16) for name, flags in found}
+
+
 def unsynced_sections(show_peers: str) -> list[str]:
     """Give the names of the peers sections that are not in sync yet."""
-    found = re.findall(r"^0x\w+:.*\bid=(\S+)\s.*\bflags=0x([0-9a-fA-F]+)", show_peers, re.MULTILINE)
-    return [name for name, flags in found if int(flags, 16) & IN_SYNC != IN_SYNC]
+    return [name for name, flags in flags_of(show_peers).items() if flags & IN_SYNC != IN_SYNC]
+
+
+def blocks_of(show_peers: str) -> list[str]:
+    """Give what is said of each peer, the local one too."""
+    return re.split(r"^\s+(?=0x\w+: id=)", show_peers, flags=re.MULTILINE)[1:]
 
 
 def remote_peers(show_peers: str) -> list[tuple[str, str, str]]:
@@ -382,7 +392,7 @@ def remote_peers(show_peers: str) -> list[tuple[str, str, str]]:
     HAProxy shows ESTA until it next tries to connect, some seconds later.
     """
     found = []
-    for block in re.split(r"^\s+(?=0x\w+: id=)", show_peers, flags=re.MULTILINE)[1:]:
+    for block in blocks_of(show_peers):
         if peer := re.match(r"0x\w+: id=(\S+?)\(remote.*\baddr=(\S+) .*?\blast_status=(\S+)", block):
             name, address, status = peer.groups()
             found.append((name, address, "gone" if status == "ESTA" and " state=EST" not in block else status))

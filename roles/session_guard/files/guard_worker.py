@@ -47,8 +47,7 @@ def taught(section: str) -> bool:
     HAProxy calls itself in sync also once it has waited 5 s in vain, and two that start together tell each other
     nothing.
     """
-    flags = re.search(r"^0x\w+:.*\bflags=0x([0-9a-fA-F]+)", section, re.MULTILINE)
-    return bool(flags and int(flags[1], 16) & TAUGHT)
+    return any(flags & TAUGHT for flags in haproxy_peers.flags_of(section).values())
 
 
 def established(section: str) -> list[str]:
@@ -64,7 +63,7 @@ def acknowledged(section: str) -> dict[tuple[str, str], tuple[int, int]]:
     """
     up = {name for name, _, status in haproxy_peers.remote_peers(section) if status == "ESTA"}
     found = {}
-    for block in re.split(r"^\s+(?=0x\w+: id=)", section, flags=re.MULTILINE)[1:]:
+    for block in haproxy_peers.blocks_of(section):
         name = block.split("id=", 1)[1].split("(", 1)[0]
         rows = re.findall(r"last_pushed=\d+ .*?\bupdate=(\d+)\n.*?\bid=(\S+) .*?\blocalupdate=(\d+)", block)
         found.update({(name, table): (int(own), int(last)) for own, table, last in rows if name in up})

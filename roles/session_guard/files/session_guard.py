@@ -86,11 +86,12 @@ def prune(host: Host, dry_run: bool) -> list[str]:
 
 @contextlib.contextmanager
 def limit(bound: float, what: str) -> Iterator[None]:
-    """Bound what is done in it, in seconds; Overtime beyond."""
+    """Bound what is done in it, in seconds; Overtime beyond. Systemd's SIGTERM lets it clean up, too."""
 
     def over(number: int, frame: FrameType | None) -> None:
         raise Overtime(f"{what} was given up after {bound:g} s")
 
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, bound)
     try:
