@@ -939,7 +939,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
         module.haproxy_peers, "property_of_unit", lambda name: "the-invocation" if name[0] == "I" else ""
     )
     monkeypatch.setattr(module.haproxy_peers, "extra_options", lambda: ["-S", "/run/m.sock,mode,600", "-L", "lb-1"])
-    monkeypatch.setattr(module, "gate_status", dict)
+    monkeypatch.setattr(module, "gate_status", lambda known: {})
     (tmp_path / "haproxy.cfg").write_text(CONFIGURED)
     found: Host = module.Host(
         {
@@ -1170,13 +1170,26 @@ def test_a_dump_that_no_timer_keeps_up_to_date_is_not_too_old(host: Host, dump: 
 
 def test_a_gate_that_is_gone_is_not_reported_any_more(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     module, textfile = importlib.import_module("guard_host"), Path(host.settings["textfile"])
-    monkeypatch.setattr(module, "gate_status", lambda: {"state": "open", "reason": "learnt", "kind": "cold"})
+    opened = {"state": "open", "reason": "learnt", "kind": "cold"}
+    monkeypatch.setattr(module, "gate_status", lambda known: opened)
     host.record()
     assert "session_guard_gate_open" in textfile.read_text()
-    monkeypatch.setattr(module, "gate_status", dict)
+    monkeypatch.setattr(module, "gate_status", lambda known: {})
     host.record()
     assert "session_guard_gate" not in textfile.read_text()
     assert not json.loads((host.state_directory / "state.json").read_text())["gate"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked"), [({}, False), ({"held": 2}, True), ({"state": "shut"}, True), ({"pid": 7}, True)]
+)
+def test_a_gate_that_has_opened_is_not_asked_again(
+    running: ModuleType, monkeypatch: pytest.MonkeyPatch, changed: dict[str, object], asked: bool
+) -> None:
+    now = {"state": "open", "held": 0, "pid": 12}
+    monkeypatch.setattr(running.haproxy_peers, "worker_pid", lambda: 12)
+    monkeypatch.setattr(running.haproxy_peers, "ask_worker", lambda command: json.dumps({**now, "asked": True}))
+    assert running.gate_status({**now, **changed}) == {**now, **({"asked": True} if asked else {})}
 
 
 def test_alerts_and_their_tests_name_what_the_program_writes() -> None:

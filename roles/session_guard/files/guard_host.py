@@ -107,7 +107,8 @@ class Host:
     def record(self, **found: object) -> None:
         """Write down what happened: in state.json, and for Prometheus; the timer may have done so meanwhile."""
         # The gate as it is now: a configuration without one may have come meanwhile.
-        self.state = {**self.state, **self._state(), **found, "gate": gate_status()}
+        self.state = {**self.state, **self._state(), **found}
+        self.state["gate"] = gate_status(self.state.get("gate"))
         files = [(self.state_directory / "state.json", json.dumps(self.state, indent=1) + "\n", 0o600)]
         if self.settings["textfile"]:
             text = metrics(self.state, timer=self.settings["dump"] in ("timer", "both"))

@@ -18,8 +18,17 @@ PROBE_SECONDS = 0.3
 TAUGHT = 0x2000200
 
 
-def gate_status() -> dict[str, Any]:
-    """Give what the running worker's gate says of itself; nothing where there is none."""
+def gate_status(known: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Give what the running worker's gate says of itself; nothing where there is none.
+
+    A gate that has opened, and holds nobody any more, is not asked again: HAProxy 2.6 keeps a task for each answer that
+    Lua gives on its command line (hlua_cli_io_release_fct in its src/hlua.c; 2.4, 2.8 and 3.x do not).
+
+    Args:
+        known: what a gate said before.
+    """
+    if known and known.get("state") == "open" and not known.get("held") and known["pid"] == haproxy_peers.worker_pid():
+        return known
     try:
         said = haproxy_peers.ask_worker("session-guard status").strip()
         return dict(json.loads(said)) if said.startswith("{") else {}

@@ -207,7 +207,7 @@ def by_hand(host: Host, arguments: argparse.Namespace) -> int:
         said = check(host, arguments.file)
         failed = bool(said)
     elif arguments.command == "status":
-        state = {**host.state, "gate": gate_status()}
+        state = {**host.state, "gate": gate_status(host.state.get("gate"))}
         said = [json.dumps(state) if arguments.json else in_words(state)]
     elif arguments.command == "dump" and arguments.file:
         counts = guard_dump.write(arguments.file, host.read().sticky, host.local_peer())
