@@ -1,6 +1,7 @@
 """What the tests on real hosts work with: the inventory, runs of ansible-playbook on it, and its hosts."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,18 +35,28 @@ class Run:
 
 
 def run(command: list[str], seconds: float = PLAYBOOK_SECONDS, env: dict[str, str] | None = None) -> Run:
-    """Run a command from the checkout, within a bound; what it prints is kept in one piece."""
-    done = subprocess.run(
+    """Run a command from the checkout, within a bound; what it prints is kept in one piece.
+
+    At the bound all that it started is ended: Ansible's workers and their ssh would go on changing hosts.
+    """
+    with subprocess.Popen(
         command,
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=seconds,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout)
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                output, _ = process.communicate()
+                raise AssertionError(f"{command} did not end within {seconds:g} s; it said: {output}") from None
+            raise
+    return Run(process.returncode, output)
 
 
 def play(
