@@ -402,15 +402,6 @@ def test_a_crash_with_the_other_peer_up_moves_no_session(
     assert (told["state"], told["kind"], told["reason"]) == ("open", "cold", "learnt")
 
 
-def how_a_socket_is(haproxy: Haproxy) -> str:
-    """Says what is to be seen of the gate's socket of a process."""
-    seen = run_as_root("ls", "-lai", str(haproxy.folder)).stdout
-    seen += run_as_root("ls", "-l", f"/proc/{haproxy.worker()}/fd", f"/proc/{haproxy.worker()}/root").stdout
-    seen += run_as_root("grep", "gate-", "/proc/net/unix").stdout
-    with socket.socket(socket.AF_UNIX) as client:
-        return f"{client.connect_ex(str(haproxy.folder / f'{haproxy.name}.gate'))}\n{seen}{haproxy.said()}"
-
-
 def test_the_word_of_another_process_does_not_count(
     bench: Bench, pair: tuple[Haproxy, Haproxy], alone: Haproxy
 ) -> None:
@@ -419,8 +410,7 @@ def test_the_word_of_another_process_does_not_count(
     text, counted = gate(b.address), "if answer then return answer end"
     assert counted in text
     start(bench, alone, text.replace(counted, "if answer then passed = passed + 1 return answer end"))
-    # Once in some ten runs beside others there was no answer, and every connection was refused at once.
-    wait_for("some answers", lambda: alone.status()["passed"] >= 3, evidence=lambda: how_a_socket_is(b))
+    wait_for("some answers", lambda: alone.status()["passed"] >= 3)
     assert alone.status()["state"] == "shut"
 
 

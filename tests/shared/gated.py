@@ -28,13 +28,11 @@ SUITES = {"ubuntu": ["jammy", "noble"], "debian": ["bookworm", "trixie", "forky"
 SECONDS = 20  # for what has to happen
 
 
-def wait_for(
-    what: str, condition: Callable[[], Any], seconds: float = SECONDS, evidence: Callable[[], Any] = str
-) -> None:
-    """Waits for a state; fails with what was waited for, and with evidence."""
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = SECONDS) -> None:
+    """Waits for a state; fails with what was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, in vain {evidence()}"
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, in vain"
         time.sleep(0.01)
 
 
