@@ -1565,14 +1565,14 @@ def test_hooks_of_the_drop_in_are_commands_of_the_program() -> None:
     assert called == {"reload", "stopping", "started"}
 
 
-def test_systemd_gives_a_reload_the_time_of_its_longest_settings(guard: ModuleType) -> None:
+def test_a_reload_is_given_up_before_systemd_ends_it(guard: ModuleType) -> None:
     ranges = re.findall(r"\[(session_guard_\w+), \d+, (\d+)\]", (ROLE / "tasks/preflight.yml").read_text())
     most = {name: int(value) for name, value in ranges}
     (bound,) = re.findall(
         r"^TimeoutStartSec=(\d+)$", (ROLE / "templates/session-guard.conf.j2").read_text(), re.MULTILINE
     )
-    longest = guard.LIMITS["reload"] + most["session_guard_reload_wait"] + most["session_guard_gate_deadline"]
-    assert longest + 15 <= int(bound)
+    waits = most["session_guard_reload_wait"] + most["session_guard_gate_deadline"]
+    assert waits + 30 <= guard.LIMITS["reload"] <= int(bound) - 15
 
 
 def test_every_default_is_used() -> None:

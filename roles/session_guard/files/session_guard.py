@@ -38,8 +38,8 @@ from guard_worker import gate_status
 from haproxy_peers import PeersError
 
 SETTINGS = Path("/etc/haproxy/session-guard/settings.json")
-# In seconds, below systemd's own 90; a reload's come on top of its waits, below the drop-in's 120.
-LIMITS = {"reload": 30, "stopping": 60, "started": 60, "dump": 60}
+# In seconds, below systemd's own 90; a reload's below the drop-in's 120: HAProxy loads a long configuration several times.
+LIMITS = {"reload": 105, "stopping": 60, "started": 60, "dump": 60}
 
 
 class Overtime(Exception):
@@ -181,8 +181,7 @@ def main() -> int:
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:  # or the master has ended meanwhile
         log(f"{name}, {arguments.settings}: {error!r}")
         return int(name == "reload" or not hooked)
-    bounds = {**LIMITS, "reload": LIMITS["reload"] + host.settings["reload_wait"] + host.settings["gate_deadline"]}
-    bound = arguments.timeout or bounds.get(name, 600)
+    bound = arguments.timeout or LIMITS.get(name, 600)
     if hooked:
         return hook(host, name, bound)
     try:
