@@ -38,7 +38,7 @@ from guard_worker import gate_status
 from haproxy_peers import PeersError
 
 SETTINGS = Path("/etc/haproxy/session-guard/settings.json")
-# In seconds, below systemd's own 90; a reload's below the drop-in's 120: HAProxy loads a long configuration several times.
+# In seconds, below systemd's own 90; a reload, which loads the configuration several times, below the drop-in's 120.
 LIMITS = {"reload": 105, "stopping": 60, "started": 60, "dump": 60}
 
 
