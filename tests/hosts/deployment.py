@@ -50,12 +50,13 @@ def run(command: list[str], seconds: float = PLAYBOOK_SECONDS, env: dict[str, st
     ) as process:
         try:
             output, _ = process.communicate(timeout=seconds)
-        except BaseException as error:
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(error, subprocess.TimeoutExpired):
-                output, _ = process.communicate()
-                raise AssertionError(f"{command} did not end within {seconds:g} s; it said: {output}") from None
-            raise
+            output, _ = process.communicate()
+            raise AssertionError(f"{command} did not end within {seconds:g} s; it said: {output}") from None
+        finally:
+            if process.poll() is None:  # somebody typed Ctrl-C
+                os.killpg(process.pid, signal.SIGKILL)
     return Run(process.returncode, output)
 
 
