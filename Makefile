@@ -54,7 +54,7 @@ lint: setup ## every linter, over everything
 	mypy
 
 unit: setup ## tests that need no host
-	pytest -n auto --dist loadscope tests/unit tests/verify --expect-tests=2242 --junit-xml=.cache/junit/unit.xml
+	pytest -n auto --dist loadscope tests/unit tests/verify --expect-tests=2243 --junit-xml=.cache/junit/unit.xml
 
 BINARIES := scripts/with-root pytest -n auto --dist loadscope tests/lab/test_binaries.py tests/lab/test_gate.py tests/lab/test_dump.py
 binaries: setup ## HAProxy 2.2, 2.6, 3.0 and 3.2 of Debian judge what is rendered for them; the session guard's gate and dumps on 2.6 and 3.2

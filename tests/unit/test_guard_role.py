@@ -124,6 +124,27 @@ def test_the_drop_in_is_there_before_haproxy_takes_the_lines_in(ansible: Callabl
     assert 0 < drop_in < service
 
 
+def test_files_of_the_program_that_differ_are_installed_again(ansible: Callable[..., str], tmp_path: Path) -> None:
+    places = {"library": "lib/guard", "folder": "etc/haproxy/guard", "state_directory": "state", "command": "guard"}
+    given = {f"__session_guard_{name}": str(tmp_path / place) for name, place in places.items()} | PRESENT
+    given |= {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (tmp_path / "lib").mkdir()
+
+    def installed() -> dict[str, tuple[int, bytes]]:
+        """Installs; gives each file's mode and content."""
+        ansible("ansible-playbook", "-i", "localhost,", "-e", json.dumps(given), HERE / "render/guard_files.yml")
+        return {file.name: (file.stat().st_mode, file.read_bytes()) for file in (tmp_path / "lib/guard").iterdir()}
+
+    before = installed()
+    changed, opened, gone, *others = sorted((tmp_path / "lib/guard").iterdir())
+    times = {file: file.stat().st_ctime_ns for file in others}
+    changed.write_text("")
+    opened.chmod(0o600)
+    gone.unlink()
+    assert installed() == before
+    assert {file: file.stat().st_ctime_ns for file in others} == times
+
+
 ALL = ["ExecReload=", "ExecReload=guard reload", "ExecStop=-guard stopping", "ExecStartPost=-guard started"]
 RELOAD, STOP, START = ALL[:2], ALL[2:3], ALL[3:]
 
