@@ -1497,7 +1497,11 @@ def test_a_master_that_does_not_answer_is_not_reloaded(reload: Reload, monkeypat
 def master() -> Iterator[int]:
     """Gives a process whose environment has names of the operator's and of HAProxy's."""
     own = {"HAPROXY_MWORKER_WAIT_ONLY": "1", "HAPROXY_STARTUPLOGS_FD": "9", "NOTIFY_SOCKET": "/run/notify"}
-    with subprocess.Popen(["/bin/sleep", "60"], env={"HAPROXY_MAX": "100", "HAPROXY_MWORKERS": "x", **own}) as process:
+    environment = {"HAPROXY_MAX": "100", "HAPROXY_MWORKERS": "x", **own}
+    command = ["/bin/sh", "-c", "echo; read line"]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # Popen returns before /proc has the environment
         yield process.pid
         process.kill()
 
