@@ -287,7 +287,10 @@ def test_a_restart_is_due_for_other_arguments(running: ModuleType) -> None:
 
 def test_a_restart_is_due_for_a_master_socket_too_many(running: ModuleType) -> None:
     """The other arguments are all there; a version without `-S` would end at it when it is re-executed."""
-    with subprocess.Popen(["/bin/sh", "-c", "read x", "-S", "/m", "-L", "lb-1"], stdin=subprocess.PIPE) as process:
+    command = ["/bin/sh", "-c", "echo; read x", "-S", "/m", "-L", "lb-1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # Popen returns before /proc has the arguments
         for text, fits in (('EXTRAOPTS="-L lb-1"\n', False), ('EXTRAOPTS="-S /m -L lb-1"\n', True)):
             running.ENVIRONMENT.write_text(text)
             assert running.has_arguments(process.pid) == fits
